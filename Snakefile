@@ -1,0 +1,53 @@
+# Table of contents of the graph. Settings and paths come from the plan of the study; nothing is computed here.
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from ftbench.plan import Plan
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+PLAN = Plan.from_config(config)
+
+# `python` in the rules is the interpreter that runs the workflow, whether its environment is active or not
+shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
+
+
+wildcard_constraints:
+    dataset=r"[A-Za-z0-9][\w.\-]*",
+    task=r"[A-Za-z0-9][\w.\-]*",
+    model=r"[A-Za-z0-9][\w.\-]*",
+    method=r"[A-Za-z0-9][\w.\-]*",
+    variant=r"[A-Za-z0-9][\w.\-]*",
+    soup=r"[A-Za-z0-9][\w.\-]*",
+    prior=r"[A-Za-z0-9][\w.\-]*",
+    seed=r"\d+",
+    artifact=r"(runs|soups|base)/[\w.\-/]+",
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        PLAN.targets(),
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/prior.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/soup.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+
+
+onerror:
+    # build the tables from what exists, and list what is missing with its reason
+    shell("python -m ftbench.cli tables {PLAN.loaded.file}")

@@ -1,0 +1,1 @@
+"""ftbench: a benchmark of fine-tuning methods as one Snakemake graph."""

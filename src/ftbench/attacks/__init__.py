@@ -1,0 +1,1 @@
+"""Attacks on fine-tuned models, one plug-in a file."""

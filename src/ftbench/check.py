@@ -1,0 +1,160 @@
+"""Checks of a study against everything it names; all problems are reported at once.
+
+`ftbench check` prints them, and the plan refuses to build a graph while there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ftbench.config.errors import FtbenchError, nearest, problem
+from ftbench.config.load import Catalogue, LoadedStudy
+from ftbench.plugins import plugin, plugins
+from ftbench.resolve import Resolver
+
+
+class _Problems:
+    """Collected problems, each with the study's file."""
+
+    def __init__(self, loaded: LoadedStudy) -> None:
+        self.file, self.lines = loaded.file, [""][:0]
+
+    def add(self, key: str, found: str, expected: str | None = None, fix: str | None = None) -> None:
+        self.lines.append(problem(file=self.file, key=key, found=found, expected=expected, fix=fix))
+
+    def catch(self, function: Callable[[], Any], key: str | None = None) -> Any:
+        """Call it; an `FtbenchError` becomes problems with the study's file in front."""
+        try:
+            return function()
+        except FtbenchError as error:
+            for line in str(error).splitlines():
+                text = line.removeprefix("study: ")
+                self.lines.append(f"{self.file}: {text}" if key is None else f"{self.file}: key `{key}`: {text}")
+        return None
+
+
+def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
+    """Every problem of a study, one a line; empty when it can run."""
+    found, study = _Problems(loaded), loaded.study
+    resolver = Resolver(study, catalogue)
+    known = True
+    for key, kind, names in _names(study):
+        if key and names not in getattr(catalogue, kind):
+            found.add(key, f"the unknown {kind[:-1]} `{names}`", fix=nearest(names, getattr(catalogue, kind)))
+            known = False
+    for method in study.methods:
+        _check_method(found, resolver, method)
+    for family, soup in study.soups.items():
+        if found.catch(lambda name=soup.recipe: plugin("soups", name), f"soups.{family}.recipe"):
+            _check_soup(found, study, family)
+    for task, wanted in study.tasks.items():
+        named = [("select.metric", wanted.select.metric)] + [("metrics", metric) for metric in wanted.metrics]
+        for key, metric in named:
+            if metric is not None and metric not in plugins("metrics"):
+                found.add(f"tasks.{task}.{key}", f"the unknown metric `{metric}`", fix=nearest(metric, plugins("metrics")))
+    if known:
+        for task in study.tasks:
+            _check_task(found, resolver, catalogue, task)
+        if study.prior:
+            found.catch(resolver.prior_training)
+            entry = catalogue.dataset(study.prior.dataset)
+            for key, split in (("pool", study.prior.pool), ("evaluation", study.prior.evaluation)):
+                if split not in entry.splits:
+                    found.add(f"prior.{key}", f"the unknown split `{split}`", fix=nearest(split, entry.splits))
+    return list(dict.fromkeys(found.lines))
+
+
+def check_study(loaded: LoadedStudy, catalogue: Catalogue) -> None:
+    """Raise an `FtbenchError` with all problems of a study, if there is any."""
+    lines = study_problems(loaded, catalogue)
+    if lines:
+        raise FtbenchError("\n".join(lines))
+
+
+def _names(study: Any) -> list[tuple[str, str, str]]:
+    """Every data set and model that a study names, with the key it stands under."""
+    names = [(f"models.{index}", "models", model) for index, model in enumerate(study.models)]
+    for task, wanted in study.tasks.items():
+        names.append((f"tasks.{task}.train.dataset", "datasets", wanted.train.dataset))
+        names += [
+            (f"tasks.{task}.evaluate.{name}.dataset", "datasets", item.dataset)
+            for name, item in wanted.evaluate.items()
+        ]
+    if study.prior:
+        names.append(("prior.dataset", "datasets", study.prior.dataset))
+    return names
+
+
+def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
+    study = resolver.study
+    entry = study.entry(method)
+    names = entry.use or [method]
+    key = f"methods.{method}"
+    factories = [found.catch(lambda name=name: plugin("methods", name), key) for name in names]
+    if not all(factories):
+        return
+    classes = [factory.factory for factory in factories]
+    owners = [factory.name for factory in classes if factory.owns_gradients]
+    if len(owners) > 1:
+        found.add(key, f"{owners}, which all own the gradient computation", "at most one such method")
+    for variant in study.variants(method):
+        for task in study.tasks:
+            resolved = found.catch(lambda task=task, variant=variant: resolver.method(task, method, variant))
+            if resolved is None:
+                continue
+            plugs, training = resolved
+            dataset = study.tasks[task].train.dataset
+            kind = resolver.space(task)[0] if dataset in resolver.catalogue.datasets else "classification"
+            for plug, factory in zip(plugs, classes, strict=True):
+                others = [other for other in classes if other is not factory]
+                for reason in factory.check(factory.Config.model_validate(plug.config), training, kind, others):
+                    found.add(f"{key}.{variant}" if entry.variants else key, reason)
+
+
+def _check_soup(found: _Problems, study: Any, family: str) -> None:
+    soup = study.soups[family]
+    factory = plugin("soups", soup.recipe).factory
+    from ftbench.config.strict import validated
+
+    found.catch(lambda: validated(factory.Config, soup.settings, "study", f"soups.{family}.settings"))
+    for method in soup.methods or study.methods:
+        for name, variant in study.variants(method).items():
+            if {**study.training.model_dump(), **variant.training}.get("evaluations") == 0:
+                found.add(
+                    f"soups.{family}", f"`{method}` ({name}) with `training.evaluations: 0`", "select scores to choose by"
+                )
+
+
+def _check_task(found: _Problems, resolver: Resolver, catalogue: Catalogue, task: str) -> None:
+    wanted = resolver.study.tasks[task]
+    train = catalogue.dataset(wanted.train.dataset)
+    named = [("train.split", wanted.train.split, train)]
+    if wanted.select.split:
+        named.append(("select.split", wanted.select.split, train))
+    named += [
+        (f"evaluate.{name}.split", item.split, catalogue.dataset(item.dataset)) for name, item in wanted.evaluate.items()
+    ]
+    for key, split, entry in named:
+        if split not in entry.splits:
+            found.add(f"tasks.{task}.{key}", f"the unknown split `{split}`", fix=nearest(split, entry.splits))
+    if train.kind == "text":
+        found.add(f"tasks.{task}.train.dataset", f"`{wanted.train.dataset}`, a set without labels", "a labelled set")
+        return
+    used = {wanted.train.split, wanted.select.split}
+    for name, item in wanted.evaluate.items():
+        key, entry = f"tasks.{task}.evaluate.{name}", catalogue.dataset(item.dataset)
+        if item.dataset == wanted.train.dataset and item.split in used:
+            found.add(f"{key}.split", f"`{item.split}`, which is trained or selected on", "rows kept for evaluation")
+        if entry.kind != train.kind:
+            found.add(f"{key}.dataset", f"`{item.dataset}`, a {entry.kind} set", f"a {train.kind} set like the task's")
+        elif set(entry.labels) != set(train.labels) and entry.map_from(list(train.labels)) is None:
+            found.add(
+                f"{key}.dataset",
+                f"`{item.dataset}` with the labels {list(entry.labels)} and no map from the task's",
+                f"the labels {list(train.labels)}",
+                "Add a map under `maps` of the data set.",
+            )
+    for metric in [*wanted.metrics, *([wanted.select.metric] if wanted.select.metric else [])]:
+        if metric in plugins("metrics") and train.kind not in plugin("metrics", metric).factory.kinds:
+            found.add(f"tasks.{task}.metrics", f"`{metric}`", f"a metric for {train.kind}")

@@ -1,0 +1,1 @@
+"""Typed configuration: studies, data-set entries, model entries."""

@@ -1,0 +1,115 @@
+"""The type of a data-set entry (`config/datasets/*.yaml`).
+
+An entry says where rows come from (a pinned hub revision, a local copy under `data_root`, or a generator of
+this package), which columns hold what, and which label names the values stand for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+from typing_extensions import Annotated, Self
+
+from ftbench.config.strict import Name, Strict
+
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+MapRule = Literal["argmax_then_merge", "sum_then_argmax"]
+Role = Literal["id", "ood", "stress", "prior", "select"]
+Kind = Literal["classification", "regression", "text"]
+
+
+class HubSource(Strict):
+    """A data set of the Hugging Face hub at a pinned commit."""
+
+    repository: str = Field(description="`owner/name` on the hub")
+    revision: Revision = Field(description="full commit hash; a branch or tag name is refused")
+    config: str | None = Field(None, description="configuration (subset) of the data set, where it has several")
+
+
+class GeneratedSource(Strict):
+    """Rows made by a seeded generator of this package."""
+
+    generator: Literal["language"] = "language"
+    part: str = Field(description="which part of the generated language, for example `reviews`")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the generator")
+
+
+class Split(Strict):
+    """One split: its name in the source and the rows that are expected there."""
+
+    source: str | None = Field(None, description="name of the split on the hub; absent where only a local copy has it")
+    rows: int | None = Field(None, gt=0, description="rows at the pinned revision, unlabelled ones included")
+    local_rows: int | None = Field(None, gt=0, description="rows of the known local copy")
+
+
+class Fields(Strict):
+    """Source columns of the text."""
+
+    text_a: str
+    text_b: str | None = None
+
+
+class LocalCopy(Strict):
+    """How the copy under `data_root` differs from the hub; only what differs is given."""
+
+    folder: str | None = None
+    fields: Fields | None = None
+    label: str | None = None
+    labels: dict[str, str | int] | None = None
+    splits: dict[Name, str] = Field(default_factory=dict, description="our split name to the file's name")
+
+
+class LabelMap(Strict):
+    """How the prediction of a model with other labels is read in the labels of this set."""
+
+    rule: MapRule = "argmax_then_merge"
+    to: dict[str, str] = Field(description="label of the model to label of this set")
+
+
+class DatasetEntry(Strict):
+    """One data set."""
+
+    title: str
+    task: str = Field(description="grouping word, for example nli or sentiment")
+    kind: Kind = "classification"
+    hub: HubSource | None = None
+    generated: GeneratedSource | None = None
+    access: Literal["open", "gated", "form"] = "open"
+    fields: Fields
+    label: str | None = Field(None, description="source column of the label or score")
+    labels: dict[str, str | int] = Field(
+        default_factory=dict, description="label name to the name or raw value in the source; the order is kept"
+    )
+    range: tuple[float, float] | None = Field(None, description="lowest and highest score of a regression")
+    unlabelled: list[str | int] = Field(default_factory=list, description="raw values that mean `no label`")
+    splits: dict[Name, Split]
+    local: LocalCopy | None = None
+    maps: list[LabelMap] = Field(default_factory=list)
+    roles: list[Literal["train", "id", "ood", "stress", "prior"]] = Field(default_factory=list)
+    licence: str = "not stated"
+    licence_class: Literal["open", "non-commercial", "unspecified"] = "unspecified"
+    citation: str = ""
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hub and self.generated:
+            raise ValueError("one source: either `hub` or `generated`, not both")
+        if self.kind == "classification" and len(self.labels) < 2:
+            raise ValueError("`labels` with at least two names for kind `classification`")
+        if self.kind == "regression" and self.range is None:
+            raise ValueError("`range: [low, high]` for kind `regression`")
+        if self.kind != "text" and self.label is None:
+            raise ValueError("`label`, the source column that holds the label")
+        if not self.splits:
+            raise ValueError("at least one split under `splits`")
+        for mapping in self.maps:
+            unknown = set(mapping.to.values()) - set(self.labels)
+            if unknown:
+                raise ValueError(f"`maps.to` that leads to labels of this set; {sorted(unknown)} are none")
+        return self
+
+    def map_from(self, labels: list[str]) -> LabelMap | None:
+        """The map whose keys are exactly the model's `labels`, if the entry has one."""
+        return next((item for item in self.maps if set(item.to) == set(labels)), None)

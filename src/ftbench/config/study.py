@@ -1,0 +1,179 @@
+"""The type of a study (`config/studies/*.yaml`): what is compared, on what, and how it is trained."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from ftbench.config.dataset import MapRule
+from ftbench.config.strict import Name, Strict
+
+
+class Training(Strict):
+    """Settings of the training loop that every method shares unless it overrides them."""
+
+    epochs: float = Field(3.0, gt=0, description="passes over the training rows; ignored when `steps` is given")
+    steps: int | None = Field(None, gt=0, description="optimiser steps instead of epochs")
+    batch_size: int = Field(16, gt=0, description="rows per optimiser step; what a step learns from")
+    accumulation: int = Field(1, gt=0, description="micro-batches per step; more needs less memory, same result")
+    learning_rate: float = Field(2e-5, gt=0)
+    weight_decay: float = Field(0.01, ge=0, description="decoupled; never on biases and layer norms")
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(1e-8, gt=0)
+    warmup_share: float = Field(0.1, ge=0, lt=1, description="share of the steps with rising rate")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay after the warm-up")
+    clip_norm: float | None = Field(1.0, gt=0, description="bound of the total gradient norm; null: no clipping")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, else fp32; bf16 on a CPU only when asked for"
+    )
+    grouping: Literal["length", "none"] = Field(
+        "length", description="length: batches of similar length, far fewer padding tokens; none: plain shuffling"
+    )
+    max_length: int = Field(128, gt=0, description="tokens kept per example")
+    evaluations: int = Field(1, ge=0, description="evaluations on `select` spread over the run, the last at its end")
+    keep: Literal["last", "best"] = Field("last", description="best: highest select score, the earliest on ties")
+    dropout: float | None = Field(None, ge=0, lt=1, description="dropout of the model; null: as the model has it")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.batch_size % self.accumulation:
+            raise ValueError("`batch_size` that `accumulation` divides")
+        if self.keep == "best" and self.evaluations == 0:
+            raise ValueError("`evaluations` of at least 1 with `keep: best`")
+        return self
+
+
+class TrainSet(Strict):
+    """What a task is trained on."""
+
+    dataset: Name
+    split: Name = "train"
+    rows: int | None = Field(None, gt=0, description="stratified subset of this size; null: all rows")
+    subset: Literal["fixed", "per_seed"] = Field(
+        "fixed", description="per_seed: each seed draws its own subset (the protocol of the DPS paper)"
+    )
+
+
+class SelectSet(Strict):
+    """What early stopping and soups may look at: cut from the training rows, or a split of its own."""
+
+    rows: int | None = Field(None, gt=0, description="rows cut from training; null: 10 %, at least 500 if possible")
+    split: Name | None = Field(None, description="a split of the training data set instead of a cut")
+    metric: Name | None = Field(None, description="metric of the selection; null: accuracy, or Spearman")
+
+
+class EvaluationSet(Strict):
+    """A set that artifacts are predicted on."""
+
+    dataset: Name
+    split: Name = "test"
+    role: Literal["id", "ood", "stress"]
+    rows: int | None = Field(None, gt=0, description="fixed stratified subset of this size; null: all rows")
+    rule: MapRule | None = Field(None, description="overrides the rule of the data set's label map")
+
+
+class Task(Strict):
+    """One task: training rows, selection rows, evaluation sets, metrics."""
+
+    train: TrainSet
+    select: SelectSet = SelectSet()
+    evaluate: dict[Name, EvaluationSet] = Field(min_length=1)
+    metrics: list[Name] = Field(default_factory=list, description="the first one leads; empty: by kind of task")
+
+
+class Variant(Strict):
+    """One setting of a method: values of its own configuration, and overrides of the training settings."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class MethodEntry(Variant):
+    """One method of a study under the name that the tables show."""
+
+    use: list[Name] | None = Field(None, description="plug-ins to compose, in order; null: the one of this name")
+    variants: dict[Name, Variant] = Field(default_factory=dict, description="several settings of one method")
+
+
+class Prior(Strict):
+    """A task that the model knows before fine-tuning: the graph trains it, and measures what is lost."""
+
+    name: Name = "prior"
+    dataset: Name
+    pool: Name = Field("pool", description="split that the model is trained on; a rehearsal pool")
+    evaluation: Name = Field("evaluation", description="split that is only ever evaluated")
+    rows: int | None = Field(None, gt=0)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class SoupEntry(Strict):
+    """A family of soups: one soup for each method and variant, over the seeds."""
+
+    recipe: Name
+    methods: list[Name] | None = Field(None, description="null: every method of the study")
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Study(Strict):
+    """A study: tasks x models x methods x variants x seeds, with soups and evaluations."""
+
+    title: str = ""
+    description: str = ""
+    seeds: list[int] = Field(min_length=1)
+    init: Literal["shared", "per_seed"] = Field(
+        "per_seed", description="start of new weights: one for all seeds (soups need it), or one per seed"
+    )
+    tasks: dict[Name, Task] = Field(min_length=1)
+    models: list[Name] = Field(min_length=1)
+    methods: dict[Name, MethodEntry | None] = Field(min_length=1)
+    baseline: Name | None = Field(None, description="method the others are compared with; null: vanilla if present")
+    training: Training = Training()
+    prior: Prior | None = None
+    soups: dict[Name, SoupEntry] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("every seed once under `seeds`")
+        if any(seed < 0 for seed in self.seeds):
+            raise ValueError("seeds of 0 or more under `seeds`")
+        if len(set(self.models)) != len(self.models):
+            raise ValueError("every model once under `models`")
+        if self.soups and self.init != "shared":
+            raise ValueError(
+                "`init: shared` with soups over seeds: averages of models whose new weights start differently are void"
+            )
+        for name, soup in self.soups.items():
+            for method in soup.methods or []:
+                if method not in self.methods:
+                    raise ValueError(f"`soups.{name}.methods` out of the study's methods; `{method}` is none")
+        if self.baseline is not None and self.baseline not in self.methods:
+            raise ValueError(f"`baseline` out of the study's methods {sorted(self.methods)}")
+        for name, task in self.tasks.items():
+            if set(task.evaluate) & {"train", "select"}:
+                raise ValueError(f"names other than `train` and `select` under `tasks.{name}.evaluate`")
+            if self.prior and self.prior.name in task.evaluate:
+                raise ValueError(f"a name other than the prior's (`{self.prior.name}`) under `tasks.{name}.evaluate`")
+        return self
+
+    @property
+    def reference(self) -> str | None:
+        """The method that the others are compared with."""
+        return self.baseline or ("vanilla" if "vanilla" in self.methods else None)
+
+    def entry(self, method: str) -> MethodEntry:
+        """The entry of a method; an empty one in the file means `as it comes`."""
+        return self.methods[method] or MethodEntry()
+
+    def variants(self, method: str) -> dict[str, Variant]:
+        """The variants of a method, merged with the entry they stand in; `default` where none is named."""
+        entry = self.entry(method)
+        named = entry.variants or {"default": Variant()}
+        return {
+            name: Variant(
+                settings={**entry.settings, **variant.settings}, training={**entry.training, **variant.training}
+            )
+            for name, variant in named.items()
+        }

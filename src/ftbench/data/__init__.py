@@ -1,0 +1,1 @@
+"""Rows: reading sources, labels by name, splits, tokenisation, generated language."""

@@ -1,0 +1,129 @@
+"""Reading raw rows of a data set: local Parquet files, the hub at a pinned revision, or the generator.
+
+Only stage `fetch` calls this. Rows come out with the columns split, text_a, text_b, label_raw (text of the raw
+value) and value (number, for scores); the names that the source itself gives its label values come beside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftbench.config.dataset import Fields, GeneratedSource, HubSource
+from ftbench.config.errors import FtbenchError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Rows of one split, and the label names of the source (None where it has plain values)."""
+
+    table: pa.Table
+    label_names: list[str] | None
+
+
+def _class_names(table: pa.Table, column: str | None) -> list[str] | None:
+    """ClassLabel names from the feature description that Hugging Face writes into Parquet files."""
+    described = (table.schema.metadata or {}).get(b"huggingface")
+    if column is None or described is None:
+        return None
+    feature = json.loads(described).get("info", {}).get("features", {}).get(column, {})
+    names = feature.get("names")
+    return list(names) if names else None
+
+
+def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> pa.Table:
+    """The wanted columns under our names; a missing one raises an `FtbenchError` that lists what is there."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    for key, column in (("text_a", fields.text_a), ("text_b", fields.text_b), ("label", label)):
+        if column is not None and column not in table.column_names:
+            raise FtbenchError(
+                f"{where}: found no column `{column}` (key `{key}` of the entry); "
+                f"the file has {table.column_names}. {nearest(column, table.column_names)}"
+            )
+    rows = table.num_rows
+    texts = {
+        "text_a": table.column(fields.text_a).cast(pa.string()),
+        "text_b": pa.nulls(rows, pa.string())
+        if fields.text_b is None
+        else table.column(fields.text_b).cast(pa.string()),
+    }
+    raw = pa.nulls(rows, pa.string())
+    value = pa.nulls(rows, pa.float64())
+    if label is not None:
+        column = table.column(label)
+        raw = column.cast(pa.string())
+        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+            value = compute.cast(column, pa.float64())
+    return pa.table({**texts, "label_raw": raw, "value": value})
+
+
+def read_parquet_file(file: Path) -> pa.Table:
+    """A Parquet file; an empty, truncated or missing one raises an `FtbenchError` that says so."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(file)
+    except FileNotFoundError:
+        raise FtbenchError(f"{file}: found no such file") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        size = file.stat().st_size if file.is_file() else 0
+        raise FtbenchError(
+            f"{file}: found no readable Parquet file ({size} bytes: {error}). Fetch or copy it again."
+        ) from None
+    if table.num_rows == 0:
+        raise FtbenchError(f"{file}: found no rows; expected at least one. Fetch or copy it again.")
+    return table
+
+
+def read_local(files: Mapping[str, Path], fields: Fields, label: str | None) -> dict[str, Raw]:
+    """Splits from local Parquet files, given as our split name to the file."""
+    found = {}
+    for split, file in files.items():
+        table = read_parquet_file(file)
+        found[split] = Raw(_columns(table, fields, label, str(file)), _class_names(table, label))
+    return found
+
+
+def read_hub(source: HubSource, splits: Mapping[str, str], fields: Fields, label: str | None) -> dict[str, Raw]:
+    """Splits of a hub data set at its pinned revision; needs the network or a filled cache."""
+    import datasets
+
+    found = {}
+    for split, name in splits.items():
+        where = f"{source.repository}@{source.revision[:10]} split {name}"
+        try:
+            loaded: Any = datasets.load_dataset(
+                source.repository, source.config, revision=source.revision, split=name
+            )
+        except Exception as error:  # the library raises many kinds; all mean that the rows are not to be had
+            raise FtbenchError(
+                f"{where}: could not be loaded from the hub ({type(error).__name__}: {error}). "
+                "Check the network and, for gated sets, `hf auth login`; or put Parquet files under `data_root`."
+            ) from error
+        names = getattr(loaded.features.get(label), "names", None) if label else None
+        table = loaded.with_format("arrow")[:]
+        found[split] = Raw(_columns(table, fields, label, where), list(names) if names else None)
+    return found
+
+
+def read_generated(source: GeneratedSource, fields: Fields, label: str | None) -> dict[str, Raw]:
+    """Splits made by the package's own generator."""
+    import pyarrow as pa
+
+    from ftbench.config.strict import validated
+    from ftbench.data.language import LanguageSettings, generate
+
+    settings = validated(LanguageSettings, source.settings, f"generator of part {source.part}", "settings")
+    return {
+        split: Raw(_columns(pa.Table.from_pylist(rows), fields, label, f"generated {source.part}/{split}"), None)
+        for split, rows in generate(source.part, settings).items()
+    }

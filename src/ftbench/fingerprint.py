@@ -1,0 +1,113 @@
+"""The source fingerprint of a stage: a hash of the syntax trees of everything it imports inside ftbench.
+
+Snakemake does not see changes in imported modules, so the plan hands it this hash as a parameter. Comments,
+docstrings and formatting do not count; every statement does, imports inside functions included. Plug-ins
+are found by folder and so are not imported by name: the plan adds the module of each plug-in that a job uses.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "ftbench"
+
+
+@cache
+def _file_of(module: str) -> Path | None:
+    top, *parts = module.split(".")
+    spec = importlib.util.find_spec(top)  # a top-level name is found without importing anything
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return None
+    origin = Path(spec.origin)
+    if not parts:
+        return origin
+    if origin.name != "__init__.py":
+        return None
+    place = origin.parent.joinpath(*parts)
+    for file in (place.with_suffix(".py"), place / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+@cache
+def _read(module: str) -> tuple[str, tuple[str, ...]]:
+    """The digest of one module's syntax tree without docstrings, and the modules of its package it imports."""
+    file = _file_of(module)
+    if file is None:
+        return "", ()
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    top = module.partition(".")[0]
+    # annotations under TYPE_CHECKING count as imports too: a false rerun is better than a stale number
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            imported.add(node.module)
+            imported.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+            parent = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1])
+            base = f"{parent}.{node.module}" if node.module else parent
+            imported.add(base)
+            imported.update(f"{base}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            _drop_docstring(node)
+    inside = sorted(
+        name for name in imported if name.partition(".")[0] in {PACKAGE, top} and _file_of(name) is not None
+    )
+    digest = hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()
+    return digest, tuple(inside)
+
+
+def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    if (
+        node.body
+        and isinstance(node.body[0], ast.Expr)
+        and isinstance(node.body[0].value, ast.Constant)
+        and isinstance(node.body[0].value.value, str)
+    ):
+        # an empty body would not be the same tree as a body with `pass`; keep the place, drop the text
+        node.body[0] = ast.Expr(value=ast.Constant(value=None))
+        if len(node.body) > 1:
+            node.body.pop(0)
+
+
+@cache
+def closure(module: str) -> frozenset[str]:
+    """All modules that `module` imports, directly or not, with their parent packages and itself."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or _file_of(name) is None:
+            continue
+        found.add(name)
+        waiting.extend(_read(name)[1])
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])
+    return frozenset(found)
+
+
+@cache
+def _fingerprint(modules: tuple[str, ...]) -> str:
+    reached = sorted(set().union(*(closure(module) for module in modules)))
+    text = "\n".join(f"{name} {_read(name)[0]}" for name in reached)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint(modules: Iterable[str]) -> str:
+    """One hash for the import closures of several modules; equal sources give equal hashes on any machine."""
+    return _fingerprint(tuple(sorted(set(modules))))
+
+
+def forget() -> None:
+    """Drop what was read, for a process that edits sources (tests)."""
+    for function in (_file_of, _read, closure, _fingerprint):
+        function.cache_clear()

@@ -1,0 +1,1 @@
+"""Measures of stored predictions, plug-ins found by folder."""

@@ -1,0 +1,138 @@
+"""What a metric is, and the three ways to resample one.
+
+The stage `score` hands a metric the stored predictions of one artifact on one set and gets a score and its
+bootstrap distribution over examples. A metric never sees a model and never chooses labels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from ftbench.metrics.resampling import confusion_resamples, index_resamples, mean_resamples
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# What is scored where a task names no metrics, and on prior sets; the first one leads.
+DEFAULTS = {
+    "classification": ("accuracy", "f1_macro", "matthews", "nll", "brier", "ece"),
+    "regression": ("pearson", "spearman", "pearson_spearman", "mse"),
+}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions on one set, after the label map. Classification fills the first three arrays, regression the rest.
+
+    gold: (rows,) index into `labels`; pred: (rows,) index or -1 for no valid prediction;
+    probabilities: (rows, labels); gold_value, pred_value: (rows,). `labels` are the set's, in its order.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    gold: NDArray[np.int64]
+    pred: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    gold_value: NDArray[np.float64]
+    pred_value: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.gold if self.kind == "classification" else self.gold_value)
+
+    def take(self, rows: NDArray[np.int64]) -> Predictions:
+        """The same for some rows, repeats allowed."""
+        if self.kind == "regression":
+            return replace(self, gold_value=self.gold_value[rows], pred_value=self.pred_value[rows])
+        return replace(
+            self, gold=self.gold[rows], pred=self.pred[rows], probabilities=self.probabilities[rows]
+        )
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (labels, labels + 1): gold by predicted label; the last column counts rows without a prediction."""
+        import numpy as np
+
+        count = len(self.labels)
+        column = np.where(self.pred < 0, count, self.pred)
+        cells = np.bincount(self.gold * (count + 1) + column, minlength=count * (count + 1))
+        return cells.reshape(count, count + 1)
+
+
+class Metric(ABC):
+    """A measure of stored predictions; one plug-in file defines `name`, `summary` and what follows.
+
+    `unit` "fraction" is shown in percent by reports. `bounds` are the lowest and highest possible score.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    kinds: ClassVar[tuple[str, ...]]
+    unit: ClassVar[str] = "fraction"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def obstacle(self, predictions: Predictions) -> str | None:
+        """Why this metric cannot be computed on the set, in words; null if it can."""
+        if predictions.kind in self.kinds:
+            return None
+        return f"is for {' and '.join(self.kinds)}, and the set is for {predictions.kind}"
+
+    @abstractmethod
+    def score(self, predictions: Predictions) -> float:
+        """The score of at least one row; NaN where it is undefined."""
+
+    @abstractmethod
+    def resampled(
+        self, predictions: Predictions, generator: np.random.Generator, resamples: int
+    ) -> NDArray[np.float64]:
+        """Scores of bootstrap samples over examples: (resamples,), drawn from `generator` only."""
+
+
+class ConfusionMetric(Metric):
+    """A metric that depends on the confusion matrix alone; its bootstrap is one multinomial draw a resample."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
+    @abstractmethod
+    def from_confusion(self, confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+        """confusion: (..., labels, labels + 1) counts as in `Predictions.confusion`; one score for each: (...)."""
+
+    def score(self, predictions: Predictions) -> float:
+        return float(self.from_confusion(predictions.confusion()))
+
+    def resampled(
+        self, predictions: Predictions, generator: np.random.Generator, resamples: int
+    ) -> NDArray[np.float64]:
+        return confusion_resamples(predictions.confusion(), self.from_confusion, generator, resamples)
+
+
+class MeanMetric(Metric):
+    """A metric that is the mean over examples of something."""
+
+    @abstractmethod
+    def per_example(self, predictions: Predictions) -> NDArray[np.float64]:
+        """The value of each example: (rows,)."""
+
+    def score(self, predictions: Predictions) -> float:
+        return float(self.per_example(predictions).mean())
+
+    def resampled(
+        self, predictions: Predictions, generator: np.random.Generator, resamples: int
+    ) -> NDArray[np.float64]:
+        return mean_resamples(self.per_example(predictions)[:, None], generator, resamples)[:, 0]
+
+
+class RecomputedMetric(Metric):
+    """A metric that has to be computed anew on every bootstrap sample."""
+
+    def resampled(
+        self, predictions: Predictions, generator: np.random.Generator, resamples: int
+    ) -> NDArray[np.float64]:
+        return index_resamples(
+            len(predictions), lambda rows: self.score(predictions.take(rows)), generator, resamples
+        )
+
+
+PLUGIN_BASE = Metric

@@ -1,0 +1,91 @@
+"""Every path of a study, in one place.
+
+Patterns hold wildcards in braces; the workflow uses them as they are, everything else through `StudyPaths`.
+No other module may spell a path under `results/`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN = "runs/{task}/{model}/{method}/{variant}/s{seed}"
+SOUP = "soups/{task}/{model}/{soup}"
+BASE = "base/{task}/{model}"
+
+PATTERNS = {
+    "fetched": "data/sets/{dataset}/fetched.parquet",
+    "fetched_record": "data/sets/{dataset}/fetched.json",
+    "prepared": "data/sets/{dataset}/prepared.parquet",
+    "card": "data/sets/{dataset}/card.json",
+    "train": "data/tasks/{task}/train.parquet",
+    "select": "data/tasks/{task}/select.parquet",
+    "split_record": "data/tasks/{task}/split.json",
+    "evaluation": "data/tasks/{task}/evaluation.parquet",
+    "overlap": "data/tasks/{task}/overlap.parquet",
+    "audit": "data/tasks/{task}/audit.json",
+    "base": "models/{model}/base.json",
+    "upstream_model": "prior/{prior}/{model}/model.safetensors",
+    "upstream": "prior/{prior}/{model}/upstream.json",
+    "pretrain_samples": "prior/{prior}/{model}/pretrain_samples.parquet",
+    "run_model": RUN + "/model.safetensors",
+    "run_log": RUN + "/train.parquet",
+    "run": RUN + "/run.json",
+    "soup_model": SOUP + "/model.safetensors",
+    "recipe": SOUP + "/recipe.json",
+    "predictions": "predictions/{artifact}/predictions.parquet",
+    "metrics": "predictions/{artifact}/metrics.parquet",
+    "tables": "tables/{table}.parquet",
+    "report": "report/{page}",
+    "log": "logs/{stage}/{cell}.log",
+}
+
+# The files that `collect` and `compare` write; `report` writes the pages below.
+COLLECTED = ("runs", "metrics", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
+COMPARED = ("comparisons",)
+PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png")
+
+DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"
+
+
+def data_root() -> Path | None:
+    """The folder of local Parquet files, `<dataset>/<split>.parquet`, if the user named one."""
+    value = os.environ.get(DATA_ROOT_VARIABLE)
+    return Path(value) if value else None
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Paths below `results/<study>`; `root` is relative to the project folder."""
+
+    root: Path
+
+    def pattern(self, name: str) -> str:
+        """A path with its wildcards left in braces, for rules."""
+        return f"{self.root}/{PATTERNS[name]}"
+
+    def path(self, name: str, **wildcards: object) -> Path:
+        """A path with its wildcards filled in."""
+        return self.root / PATTERNS[name].format(**wildcards)
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "models"
+
+    def snapshot(self, model: str) -> Path:
+        """The folder that holds a base model's files."""
+        return self.snapshots / model / "snapshot"
+
+    @property
+    def work(self) -> Path:
+        """Resume checkpoints, locks and records of failures: never a result."""
+        return self.root / ".work"
+
+    def failure(self, stage: str, cell: str) -> Path:
+        """Where a failed job leaves its reason."""
+        return self.work / "failures" / f"{stage}--{cell.replace('/', '--')}.json"
+
+
+def study_paths(study: str) -> StudyPaths:
+    return StudyPaths(Path("results") / study)

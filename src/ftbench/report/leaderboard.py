@@ -1,0 +1,200 @@
+"""The leaderboard: one board for each task and model, the same numbers for every form of output.
+
+The page, Markdown, LaTeX and the terminal all take their rows from `boards`. A mean exists only where every seed
+of the study has a score; it is never taken over the seeds that happen to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftbench import matrix
+from ftbench.config.study import Study
+from ftbench.report.results import Record, Results
+
+# the leading metrics of classification and regression where a task names none
+LEADING = ("accuracy", "pearson")
+
+
+@dataclass(frozen=True)
+class EvaluationColumn:
+    """A set of a board, with the metric that it shows."""
+
+    eval_set: str
+    role: str
+    metric: str
+    unit: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A score on one set. `mean` is null unless all `expected` scores are there.
+
+    `low` and `high` are the lowest and highest seed of a method, and the interval over examples of a soup or
+    base model. `change` is the mean minus the score of the model before fine-tuning, on prior sets.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    expected: int
+    verdict: str | None = None
+    change: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method and variant over its seeds (`run`), a `soup`, or the `base` model; cells in the order of the columns.
+
+    `shifted` is the mean over the ood sets, null with fewer than two of them or where one is null.
+    `details` is the row of the table `soups`, empty for others.
+    """
+
+    kind: str
+    label: str
+    method: str | None
+    variant: str | None
+    cells: tuple[Cell, ...]
+    shifted: float | None
+    details: Record
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything about one task and model. `base` is there where the study has a prior task."""
+
+    task: str
+    model: str
+    baseline: str | None
+    columns: tuple[EvaluationColumn, ...]
+    base: Row | None
+    rows: tuple[Row, ...]
+    soups: tuple[Row, ...]
+
+
+def boards(results: Results) -> list[Board]:
+    """One board for each task and model, in the order of the study; soups and base scores included."""
+    index = _Index(
+        {(row["artifact_id"], row["eval_set"], row["metric"]): row for row in results.metrics},
+        {(row["task"], row["model"], row["eval_set"], row["metric"]): row for row in results.metrics},
+        {
+            tuple(row[key] for key in ("task", "model", "eval_set", "metric", "method", "variant")): row[
+                "verdict"
+            ]
+            for row in results.comparisons
+        },
+        {row["soup_id"]: row for row in results.soups},
+    )
+    study = results.study
+    return [_board(study, index, task, model) for task in study.tasks for model in study.models]
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Rows of the tables by what a board asks for."""
+
+    scores: dict[Any, Record]
+    shown: dict[Any, Record]
+    verdicts: dict[Any, str]
+    soups: dict[str, Record]
+
+
+def method_label(method: str, variant: str) -> str:
+    """How outputs name a method and its variant."""
+    return method if variant == "default" else f"{method}/{variant}"
+
+
+def mean_of_all(values: Sequence[float | None], expected: int) -> float | None:
+    """The mean, or null unless there are `expected` values and none is null."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present and len(present) == expected else None
+
+
+def _board(study: Study, index: _Index, task: str, model: str) -> Board:
+    columns = tuple(_columns(study, index, task, model))
+    base = None
+    before: dict[str, float | None] = {}
+    if study.prior:
+        artifact = matrix.Base(task, model).artifact
+        cells = tuple(_single(index, artifact, column, None) for column in columns)
+        base = Row("base", "before fine-tuning", None, None, cells, None, {})
+        before = {column.eval_set: cell.mean for column, cell in zip(columns, cells, strict=True)}
+    rows = []
+    for method in study.methods:
+        for variant in study.variants(method):
+            runs = [matrix.Run(task, model, method, variant, seed).artifact for seed in study.seeds]
+            cells = tuple(
+                _over_seeds(
+                    index,
+                    runs,
+                    column,
+                    index.verdicts.get((task, model, column.eval_set, column.metric, method, variant)),
+                    before.get(column.eval_set),
+                )
+                for column in columns
+            )
+            label = method_label(method, variant)
+            rows.append(Row("run", label, method, variant, cells, _shifted(columns, cells), {}))
+    soups = []
+    for soup in matrix.soups(study):
+        if (soup.task, soup.model) == (task, model):
+            cells = tuple(
+                _single(index, soup.artifact, column, before.get(column.eval_set)) for column in columns
+            )
+            label = f"{soup.family} of {method_label(soup.method, soup.variant)}"
+            details = index.soups.get(soup.artifact, {})
+            shifted = _shifted(columns, cells)
+            soups.append(Row("soup", label, soup.method, soup.variant, cells, shifted, details))
+    return Board(task, model, _baseline(study), columns, base, tuple(rows), tuple(soups))
+
+
+def _baseline(study: Study) -> str | None:
+    if study.reference is None:
+        return None
+    return method_label(study.reference, next(iter(study.variants(study.reference))))
+
+
+def _columns(study: Study, index: _Index, task: str, model: str) -> Iterable[EvaluationColumn]:
+    """The sets of a task: in-domain, shifted, stress, prior. The metric is the task's first, or the kind's."""
+    sets = [(name, str(item.role)) for name, item in study.tasks[task].evaluate.items()]
+    sets.sort(key=lambda pair: ("id", "ood", "stress").index(pair[1]))
+    if study.prior:
+        sets.append((study.prior.name, "prior"))
+    for name, role in sets:
+        wanted = LEADING if role == "prior" else (*study.tasks[task].metrics[:1], *LEADING)
+        metric = next((item for item in wanted if (task, model, name, item) in index.shown), wanted[0])
+        shown = index.shown.get((task, model, name, metric), {"unit": "fraction", "higher_is_better": True})
+        yield EvaluationColumn(name, role, metric, shown["unit"], shown["higher_is_better"])
+
+
+def _over_seeds(
+    index: _Index, runs: Sequence[str], column: EvaluationColumn, verdict: str | None, before: float | None
+) -> Cell:
+    found = [index.scores.get((run, column.eval_set, column.metric), {}).get("value") for run in runs]
+    present = [value for value in found if value is not None]
+    mean = mean_of_all(found, len(runs))
+    return Cell(
+        mean=mean,
+        low=min(present) if mean is not None else None,
+        high=max(present) if mean is not None else None,
+        n=len(present),
+        expected=len(runs),
+        verdict=verdict,
+        change=mean - before if mean is not None and before is not None else None,
+    )
+
+
+def _single(index: _Index, artifact: str, column: EvaluationColumn, before: float | None) -> Cell:
+    row = index.scores.get((artifact, column.eval_set, column.metric), {})
+    value = row.get("value")
+    change = value - before if value is not None and before is not None else None
+    return Cell(value, row.get("ci_low"), row.get("ci_high"), int(value is not None), 1, None, change)
+
+
+def _shifted(columns: Sequence[EvaluationColumn], cells: Sequence[Cell]) -> float | None:
+    values = [cell.mean for column, cell in zip(columns, cells, strict=True) if column.role == "ood"]
+    return mean_of_all(values, len(values)) if len(values) > 1 else None

@@ -1,0 +1,37 @@
+"""The tables that a report is made from, read once.
+
+The stage `report` and the command line load them here; the other modules of the report take a `Results` and
+never open a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftbench.config.study import Study
+
+TABLES = ("runs", "metrics", "comparisons", "soups", "missing")
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study and the rows of its tables."""
+
+    name: str
+    study: Study
+    runs: list[Record]
+    metrics: list[Record]
+    comparisons: list[Record]
+    soups: list[Record]
+    missing: list[Record]
+
+
+def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:
+    """Read and check the tables of a study; `files` maps each of `TABLES` to its Parquet file."""
+    from ftbench.tables.store import read_table
+
+    return Results(name, study, **{table: read_table(table, files[table]).to_pylist() for table in TABLES})

@@ -1,0 +1,162 @@
+"""From a study and the catalogue to resolved settings: label spaces, merged training settings, data sources.
+
+The plan builds specs from what is resolved here; the checks call the same functions, so that what passes a
+check is what runs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ftbench.config.dataset import DatasetEntry, LabelMap
+from ftbench.config.errors import FtbenchError
+from ftbench.config.load import Catalogue
+from ftbench.config.strict import validated
+from ftbench.config.study import Study, Training
+from ftbench.metrics.base import DEFAULTS
+from ftbench.plugins import plugin
+from ftbench.stages import audit, fetch, finetune, prepare
+
+
+class Resolver:
+    """Resolved settings of one study; unknown names raise an `FtbenchError`."""
+
+    def __init__(self, study: Study, catalogue: Catalogue) -> None:
+        self.study, self.catalogue = study, catalogue
+        self.method = cache(self._method)
+
+    @property
+    def prior_entry(self) -> DatasetEntry | None:
+        return self.catalogue.dataset(self.study.prior.dataset) if self.study.prior else None
+
+    def datasets(self) -> list[str]:
+        """Every data set that the study reads, each once."""
+        names = [task.train.dataset for task in self.study.tasks.values()]
+        names += [item.dataset for task in self.study.tasks.values() for item in task.evaluate.values()]
+        if self.study.prior:
+            names.append(self.study.prior.dataset)
+        entries = [self.catalogue.model(model) for model in self.study.models]
+        names += [entry.built_in.corpus for entry in entries if entry.built_in]
+        return list(dict.fromkeys(names))
+
+    def space(self, task: str) -> tuple[str, list[str]]:
+        """Kind and labels of a task: those of its training data, in the entry's order."""
+        entry = self.catalogue.dataset(self.study.tasks[task].train.dataset)
+        return entry.kind, list(entry.labels)
+
+    def select_metric(self, task: str) -> str:
+        from ftbench.metrics.selection import default_metric
+
+        return self.study.tasks[task].select.metric or default_metric(self.space(task)[0])
+
+    def metrics(self, task: str) -> list[str]:
+        return self.study.tasks[task].metrics or self.default_metrics(task)
+
+    def default_metrics(self, task: str) -> list[str]:
+        return list(DEFAULTS[self.space(task)[0]])
+
+    def training(self, overrides: dict[str, Any], key: str) -> Training:
+        """The study's training settings with overrides; the result is checked as a whole."""
+        if "steps" in overrides and "epochs" in overrides:
+            raise FtbenchError(f"key `{key}`: found both `steps` and `epochs`; expected one of them")
+        return validated(Training, {**self.study.training.model_dump(), **overrides}, "study", key)
+
+    def prior_training(self) -> Training:
+        assert self.study.prior is not None
+        # a prior task is trained to its end and not selected: it has no `select` rows
+        own = {"evaluations": 0, "keep": "last", **self.study.prior.training}
+        return self.training(own, "prior.training")
+
+    def _method(self, task: str, method: str, variant: str) -> tuple[list[finetune.Plug], Training]:
+        """Plug-ins with resolved settings, and training settings, of one variant of a method."""
+        entry, chosen = self.study.entry(method), self.study.variants(method)[variant]
+        names = entry.use or [method]
+        key = f"methods.{method}"
+        plugs = []
+        for name in names:
+            factory = plugin("methods", name).factory
+            # composed methods have their settings under their names, a single one has them directly
+            settings = chosen.settings.get(name, {}) if entry.use and len(names) > 1 else chosen.settings
+            config = validated(factory.Config, settings, "study", f"{key}.settings")
+            plugs.append(finetune.Plug(name=name, config=config.model_dump(mode="json")))
+        return plugs, self.training(chosen.training, f"{key}.training")
+
+    def fetch(self, dataset: str, local_root: Path | None) -> tuple[fetch.Spec, dict[str, Path]]:
+        """Spec of `fetch` and its local files by split: the copy under `data_root` goes before the hub."""
+        entry = self.catalogue.dataset(dataset)
+        files = {} if entry.generated else self.local_files(dataset, local_root)
+        local = entry.local if files else None
+        spec = fetch.Spec(
+            dataset=dataset,
+            hub=None if files else entry.hub,
+            generated=entry.generated,
+            local=sorted(files),
+            splits={} if files else {name: split.source for name, split in entry.splits.items() if split.source},
+            fields=(local and local.fields) or entry.fields,
+            label=(local and local.label) or entry.label,
+            access=entry.access,
+        )
+        return spec, files
+
+    def local_files(self, dataset: str, local_root: Path | None) -> dict[str, Path]:
+        """Files of a data set under `data_root`, by our split name."""
+        if local_root is None:
+            return {}
+        entry = self.catalogue.dataset(dataset)
+        folder = local_root / (entry.local.folder if entry.local and entry.local.folder else dataset)
+        renamed = entry.local.splits if entry.local else {}
+        files = {split: folder / f"{renamed.get(split, split)}.parquet" for split in entry.splits}
+        return {split: file for split, file in files.items() if file.is_file()}
+
+    def prepare(self, dataset: str, local_root: Path | None) -> prepare.Spec:
+        entry = self.catalogue.dataset(dataset)
+        local = entry.local if self.local_files(dataset, local_root) else None
+        rows = {
+            name: [count for count in (split.rows, split.local_rows) if count is not None]
+            for name, split in entry.splits.items()
+        }
+        return prepare.Spec(
+            dataset=dataset,
+            kind=entry.kind,
+            labels=(local and local.labels) or entry.labels,
+            range=entry.range,
+            unlabelled=entry.unlabelled,
+            rows={name: counts for name, counts in rows.items() if counts},
+        )
+
+    def audit(self, task: str) -> audit.Spec:
+        kind, labels = self.space(task)
+        sets = {}
+        for name, wanted in self.study.tasks[task].evaluate.items():
+            entry = self.catalogue.dataset(wanted.dataset)
+            mapping = entry.map_from(labels) if set(entry.labels) != set(labels) else None
+            if mapping and wanted.rule:
+                mapping = LabelMap(rule=wanted.rule, to=mapping.to)
+            sets[name] = audit.SetSpec(
+                dataset=wanted.dataset,
+                split=wanted.split,
+                role=wanted.role,
+                kind=entry.kind,
+                labels=list(entry.labels),
+                rows=wanted.rows,
+                map=mapping,
+            )
+        prior, entry_of_prior = self.study.prior, self.prior_entry
+        if prior and entry_of_prior:
+            sets[prior.name] = audit.SetSpec(
+                dataset=prior.dataset,
+                split=prior.evaluation,
+                role="prior",
+                kind=entry_of_prior.kind,
+                labels=list(entry_of_prior.labels),
+            )
+        return audit.Spec(
+            task=task,
+            kind=kind,
+            labels=labels,
+            sets=sets,
+            prior_labels=list(entry_of_prior.labels) if entry_of_prior else None,
+            prior_pool=prior.pool if prior else None,
+        )

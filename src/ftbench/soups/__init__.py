@@ -1,0 +1,1 @@
+"""Recipes that turn several checkpoints into one, one plug-in a file."""

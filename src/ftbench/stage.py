@@ -1,0 +1,151 @@
+"""The adapter between a stage (a plain function) and a command line.
+
+Rules call `python -m ftbench.stage NAME ...`; the same line can be pasted from a log. The adapter checks the
+spec, takes a lock on the cell, lets the stage write beside its outputs, and renames when all is written, the
+completing record last. What a stage computes is none of its business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ftbench.config.errors import FtbenchError
+from ftbench.config.strict import validated
+from ftbench.outputs import Outputs, Stopped
+
+STOPPED = 75  # exit status after a signal: a checkpoint was written, run again to go on
+
+
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a cell; a second holder is refused with the name of the first."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise FtbenchError(
+                f"another job works on this cell: {handle.read().strip() or 'unknown'} (lock {file}). "
+                "Wait until it has ended, or stop it, and run again."
+            ) from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield
+
+
+def execute(
+    name: str, spec: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Mapping[str, Path], work: Path, source: str
+) -> None:
+    """Run one stage with atomic outputs. Raises what the stage raises; nothing half-written stays."""
+    module = importlib.import_module(f"ftbench.stages.{name}")
+    resolved = validated(module.Spec, spec, f"spec of stage {name}")
+    place = Outputs(dict(outputs), work / digest(name, resolved.canonical(), source), source)
+    for final in place.final.values():
+        final.parent.mkdir(parents=True, exist_ok=True)
+    place.discard()
+    try:
+        module.run(resolved, inputs, place)
+        place.commit()
+    except BaseException:
+        place.discard()
+        raise
+
+
+def _pairs(values: list[str]) -> dict[str, Path]:
+    pairs: dict[str, Path] = {}
+    for value in values:
+        name, separator, path = value.partition("=")
+        if not separator:
+            raise FtbenchError(f"found `{value}` among inputs or outputs; expected `name=path`")
+        pairs[name] = Path(path)
+    return pairs
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, FtbenchError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"no space left on the device while writing {error.filename or ''}".strip() + (
+            ". Nothing half-written was kept; free some space and run again."
+        )
+    return f"{type(error).__name__}: {error}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ftbench.stage", description="Run one stage of the graph.")
+    parser.add_argument("stage")
+    parser.add_argument("--cell", required=True, help="id of the cell, for the lock and the failure record")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints, locks and failures")
+    parser.add_argument("--spec", required=True, help="the resolved spec as JSON")
+    parser.add_argument("--source", default="", help="source fingerprint, recorded with the result")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--inputs", nargs="*", default=[])
+    parser.add_argument("--outputs", nargs="+", required=True)
+    options = parser.parse_args(arguments)
+
+    print("+ python -m ftbench.stage", shlex.join(arguments if arguments is not None else sys.argv[1:]), flush=True)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if options.stage not in ("fetch", "base"):  # the only stages that may touch the network
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    # a scheduler's warning ends a stage like an interrupt unless the training loop asks to write first
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    name = f"{options.stage}--{options.cell.replace('/', '--')}"
+    failure = options.work / "failures" / f"{name}.json"
+    try:
+        with locked(options.work / "locks" / name):
+            execute(
+                options.stage,
+                json.loads(options.spec),
+                _pairs(options.inputs),
+                _pairs(options.outputs),
+                options.work,
+                options.source,
+            )
+    except Stopped as stop:
+        print(f"stopped: {stop}", flush=True)
+        return STOPPED
+    except (Exception, KeyboardInterrupt) as error:  # recorded and told, then the process fails
+        if not isinstance(error, FtbenchError):
+            traceback.print_exc()
+        print(f"error: {_reason(error)}", flush=True)
+        _record(failure, options.stage, options.cell, _reason(error))
+        return 1
+    failure.unlink(missing_ok=True)
+    return 0
+
+
+def _record(file: Path, stage: str, cell: str, reason: str) -> None:
+    content = {"stage": stage, "cell": cell, "reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=1))
+    except OSError as error:  # a full disk must not hide the first error, which is printed already
+        print(f"the failure could not be recorded: {error}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Stage `audit`: the evaluation rows of one task, their label contract, and their overlap with the training set.
+
+It fails loudly where an evaluation set has another label space than the task and no map, before any artifact
+is predicted on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftbench.config.dataset import LabelMap, Role
+from ftbench.config.errors import FtbenchError
+from ftbench.config.strict import Strict
+
+
+class SetSpec(Strict):
+    """One evaluation set as the study and the data-set entry describe it."""
+
+    dataset: str
+    split: str
+    role: Role
+    kind: str
+    labels: list[str] = []
+    rows: int | None = None
+    map: LabelMap | None = None
+
+
+class Spec(Strict):
+    task: str
+    kind: str
+    labels: list[str]
+    sets: dict[str, SetSpec]
+    prior_labels: list[str] | None = None
+    prior_pool: str | None = None  # split of the prior data set that no evaluated prior row may repeat
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as compute
+    import pyarrow.parquet as parquet
+
+    from ftbench.data.prior import without_pool_texts
+    from ftbench.data.sampling import strata_of, stratified
+    from ftbench.data.sources import read_parquet_file
+    from ftbench.tables.store import write_table
+    from ftbench.training.seeds import numpy_generator
+
+    train = read_parquet_file(inputs["train"])
+    parts = [_labelled(read_parquet_file(inputs["select"]), "select", "select")]
+    described: dict[str, Any] = {
+        "select": {"role": "select", "dataset": None, "split": None, "labels": spec.labels, "kind": spec.kind, "map": None}
+    }
+    for name, wanted in spec.sets.items():
+        where = f"task {spec.task}, evaluation set `{name}` ({wanted.dataset})"
+        prepared = read_parquet_file(inputs[f"set_{wanted.dataset}"])
+        rows = prepared.filter(compute.equal(prepared.column("split"), wanted.split)).drop_columns(["split"])
+        if rows.num_rows == 0:
+            known = sorted(set(prepared.column("split").to_pylist()))
+            raise FtbenchError(f"{where}: found no rows in split `{wanted.split}`; the data have the splits {known}")
+        if wanted.role == "prior" and spec.prior_pool:
+            pool = prepared.filter(compute.equal(prepared.column("split"), spec.prior_pool))
+            rows = without_pool_texts(rows, pool)
+        elif wanted.kind != spec.kind:
+            raise FtbenchError(f"{where}: found a {wanted.kind} set; the task is a {spec.kind}")
+        elif spec.kind == "classification" and set(wanted.labels) != set(spec.labels) and wanted.map is None:
+            raise FtbenchError(
+                f"{where}: found the labels {wanted.labels}; the task has {spec.labels}, and the entry has no map "
+                f"from them. Add one under `maps` of the data set, for example "
+                f"{{rule: argmax_then_merge, to: {{{', '.join(f'{label}: ...' for label in spec.labels)}}}}}."
+            )
+        if wanted.rows and wanted.rows < rows.num_rows:
+            strata = strata_of(rows.column("label").to_pylist(), rows.column("value").to_pylist())
+            rows = rows.take(stratified(strata, wanted.rows, numpy_generator(0, "evaluation", name)))
+        parts.append(_labelled(rows, name, wanted.role))
+        described[name] = wanted.model_dump(mode="json", include={"role", "dataset", "split", "labels", "kind", "map"})
+    evaluation = pa.concat_tables(parts)
+    parquet.write_table(evaluation, outputs["evaluation"], compression="zstd")
+    for name, rows in ((name, part) for name, part in zip(described, parts, strict=True)):
+        described[name]["rows"] = rows.num_rows
+    overlap = [_overlap(name, spec.task, train, part) for name, part in zip(described, parts, strict=True)]
+    write_table("overlap", overlap, outputs["overlap"])
+    record = {
+        "task": spec.task,
+        "kind": spec.kind,
+        "labels": spec.labels,
+        "prior_labels": spec.prior_labels,
+        "sets": described,
+    }
+    outputs["record"].write_text(json.dumps(record, indent=1))
+    for row in overlap:
+        if row["exact_share"] > 0.01:
+            print(f"warning: {row['exact_share']:.1%} of `{row['eval_set']}` also stands in the training set", flush=True)
+
+
+def _labelled(rows: Any, name: str, role: str) -> Any:
+    import pyarrow as pa
+
+    count = rows.num_rows
+    rows = rows.append_column("eval_set", pa.array([name] * count, pa.string()))
+    return rows.append_column("role", pa.array([role] * count, pa.string()))
+
+
+def _overlap(name: str, task: str, train: Any, rows: Any) -> dict[str, Any]:
+    """How many rows of a set stand in the training set too, and how many of them with another label there."""
+    from ftbench.data.prior import hashes
+
+    labels: dict[str, set[str | None]] = {}
+    for value, label in zip(hashes(train), train.column("label").to_pylist(), strict=True):
+        labels.setdefault(value, set()).add(label)
+    found = [
+        (labels[value], label)
+        for value, label in zip(hashes(rows), rows.column("label").to_pylist(), strict=True)
+        if value in labels
+    ]
+    return {
+        "task": task,
+        "eval_set": name,
+        "role": rows.column("role")[0].as_py(),
+        "train_rows": train.num_rows,
+        "eval_rows": rows.num_rows,
+        "exact_rows": len(found),
+        "exact_share": len(found) / rows.num_rows,
+        "conflict_rows": sum(label not in known for known, label in found),
+    }

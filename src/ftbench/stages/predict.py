@@ -1,0 +1,138 @@
+"""Stage `predict`: raw logits of one artifact on every evaluation set of its task, in one process.
+
+Everything that is scored later comes from the file written here, without a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftbench.config.strict import Strict
+
+
+class Spec(Strict):
+    artifact: str
+    artifact_kind: str  # run, soup or base
+    kind: str
+    labels: list[str]
+    prior_kind: str | None = None
+    prior_labels: list[str] | None = None
+    max_length: int
+    precision: str
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
+    import pyarrow.compute as compute
+
+    from ftbench.data.sources import read_parquet_file
+    from ftbench.tables.store import empty, write_table
+
+    header = {"labels": spec.labels, "prior_labels": spec.prior_labels}
+    if "record" in inputs and json.loads(inputs["record"].read_text())["status"] == "failed":
+        print("the artifact has no weights: nothing to predict", flush=True)
+        write_table("predictions", empty("predictions"), outputs["predictions"], header)
+        return
+    evaluation = read_parquet_file(inputs["evaluation"])
+    sets: dict[str, Any] = json.loads(inputs["audit"].read_text())["sets"]
+    own = [name for name in sets if sets[name]["role"] != "prior"] if spec.artifact_kind != "base" else []
+    prior = [name for name in sets if sets[name]["role"] == "prior"]
+
+    def rows_of(name: str) -> Any:
+        return evaluation.filter(compute.equal(evaluation.column("eval_set"), name))
+
+    tables = []
+    if own:
+        model = _model(spec, inputs, prior=False)
+        tables += [_predicted(spec, sets[name], rows_of(name), *model, spec.kind, spec.labels) for name in own]
+    if prior and spec.prior_labels is not None:
+        model = _model(spec, inputs, prior=True)
+        kind, labels = str(spec.prior_kind), spec.prior_labels
+        tables += [_predicted(spec, sets[name], rows_of(name), *model, kind, labels) for name in prior]
+    import pyarrow as pa
+
+    write_table("predictions", pa.concat_tables(tables), outputs["predictions"], header)
+
+
+def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, Any]:
+    """Model and tokenizer. For the prior set: the artifact's pretrained part under the head of the prior task,
+    which fine-tuning never trained."""
+    from ftbench.training.inference import device
+    from ftbench.training.layers import backbone_prefix
+    from ftbench.training.models import classifier_with, load_tokenizer, replace_weights
+    from ftbench.training.weights import load_weights
+
+    snapshot = inputs["base"].parent / "snapshot"
+    tokenizer = load_tokenizer(snapshot)
+    if prior:
+        upstream = load_weights(inputs["start"])
+        model = classifier_with(
+            snapshot, spec.prior_labels or [], str(spec.prior_kind), upstream, tokenizer.pad_token_id
+        )
+        if spec.artifact_kind != "base":
+            replace_weights(model, load_weights(inputs["model"]), only=backbone_prefix(model))
+    else:
+        model = classifier_with(snapshot, spec.labels, spec.kind, load_weights(inputs["model"]), tokenizer.pad_token_id)
+    return model.to(device()), tokenizer
+
+
+def _predicted(
+    spec: Spec, described: dict[str, Any], rows: Any, model: Any, tokenizer: Any, kind: str, labels: list[str]
+) -> Any:
+    """The rows of table `predictions` for one evaluation set."""
+    import numpy as np
+    import pyarrow as pa
+
+    from ftbench.data.labels import map_logits, softmax
+    from ftbench.training.examples import Examples, encode
+    from ftbench.training.inference import device, logits
+    from ftbench.training.optimization import resolved_precision
+
+    second = rows.column("text_b").to_pylist()
+    examples = Examples(
+        rows.column("uid").to_pylist(),
+        rows.column("text_a").to_pylist(),
+        None if any(text is None for text in second) else second,
+        None,
+    )
+    place = device()
+    found = logits(
+        model, encode(tokenizer, examples, spec.max_length), place, resolved_precision(spec.precision, place)
+    )
+    count = len(examples)
+    name = rows.column("eval_set")[0].as_py()
+    gold = rows.column("label").to_pylist()
+    columns: dict[str, Any] = {
+        "artifact_id": pa.array([spec.artifact] * count),
+        "eval_set": rows.column("eval_set"),
+        "role": rows.column("role"),
+        "uid": rows.column("uid"),
+        "logits": pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1]).cast(
+            pa.list_(pa.float32())
+        ),
+    }
+    if kind == "regression":
+        value = rows.column("value").to_numpy(zero_copy_only=False)
+        columns["gold_value"] = pa.array(value)
+        columns["pred_value"] = pa.array(found[:, 0].astype(np.float64))
+        columns["loss"] = pa.array(((found[:, 0] - value) ** 2).astype(np.float32))
+    else:
+        chosen, _ = map_logits(found, labels, described["labels"], described["map"], f"{spec.artifact} on {name}")
+        columns["gold"] = pa.array(gold, pa.string())
+        columns["pred"] = pa.array([described["labels"][index] if index >= 0 else None for index in chosen], pa.string())
+        if described["map"] is None:  # with a map, the set's label is none of the head's
+            index = np.array([labels.index(label) for label in gold])
+            true = softmax(found)[np.arange(count), index]
+            columns["loss"] = pa.array((-np.log(np.clip(true, 1e-45, None))).astype(np.float32))
+    print(f"{name}: {count} rows", flush=True)
+    from ftbench.tables.schema import table
+
+    declared = table("predictions").arrow()
+    return pa.table(
+        {
+            field.name: columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
+            for field in declared
+        }
+    )

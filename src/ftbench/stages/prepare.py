@@ -1,0 +1,129 @@
+"""Stage `prepare`: raw rows to rows with uid, text and label name, and the data set's card."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftbench.config.dataset import Kind
+from ftbench.config.errors import FtbenchError
+from ftbench.config.strict import Strict
+
+
+class Spec(Strict):
+    """How raw values are read."""
+
+    dataset: str
+    kind: Kind
+    labels: dict[str, str | int] = {}
+    range: tuple[float, float] | None = None
+    unlabelled: list[str | int] = []
+    rows: dict[str, list[int]] = {}  # rows that a split may have: at the hub's revision, in the known local copy
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    from ftbench.data.labelling import named, value_names
+    from ftbench.data.sources import read_parquet_file
+
+    record = json.loads(inputs["record"].read_text())
+    table = read_parquet_file(inputs["fetched"])
+    warnings = _row_counts(spec, record)
+    names = value_names(spec.labels, record["label_names"], spec.dataset) if spec.kind == "classification" else {}
+    if spec.kind == "classification" and record["label_names"] is None:
+        warnings.append("the source gives no label names; its raw values are believed as the entry states them")
+    columns: dict[str, list[Any]] = {key: [] for key in ("split", "uid", "text_a", "text_b", "label", "value")}
+    splits: dict[str, Any] = {}
+    for split in dict.fromkeys(table.column("split").to_pylist()):
+        part = table.filter(pa.compute.equal(table.column("split"), split))
+        raw = part.column("label_raw").to_pylist()
+        labels = (
+            named(raw, names, {str(value) for value in spec.unlabelled}, f"data set {spec.dataset}, split {split}")
+            if spec.kind == "classification"
+            else [None] * part.num_rows
+        )
+        values = part.column("value").to_pylist() if spec.kind == "regression" else [None] * part.num_rows
+        _in_range(spec, split, values)
+        kept = Counter[str]()
+        without_label = without_text = 0
+        pairs = part.column("text_b").null_count < part.num_rows
+        for row, (text_a, text_b) in enumerate(
+            zip(part.column("text_a").to_pylist(), part.column("text_b").to_pylist(), strict=True)
+        ):
+            if (spec.kind == "classification" and labels[row] is None) or (
+                spec.kind == "regression" and values[row] is None
+            ):
+                without_label += 1
+                continue
+            if not text_a or (pairs and not text_b):
+                without_text += 1
+                continue
+            kept[labels[row] or ""] += 1
+            columns["split"].append(split)
+            columns["uid"].append(_uid(spec.dataset, split, row, text_a, text_b))
+            columns["text_a"].append(text_a)
+            columns["text_b"].append(text_b)
+            columns["label"].append(labels[row])
+            columns["value"].append(values[row])
+        splits[split] = {
+            "rows": sum(kept.values()),
+            "label_counts": {name: kept[name] for name in spec.labels} if spec.labels else None,
+            "dropped_unlabelled": without_label,
+            "dropped_without_text": without_text,
+        }
+    absent = [name for name in spec.labels if not any(split["label_counts"][name] for split in splits.values())]
+    if absent:
+        raise FtbenchError(
+            f"data set {spec.dataset}, key `labels`: found no row with {absent} in any split. "
+            "Remove the label from the entry, or correct the raw value that stands for it."
+        )
+    types = {"value": pa.float64()}
+    prepared = pa.table({key: pa.array(items, types.get(key, pa.string())) for key, items in columns.items()})
+    parquet.write_table(prepared, outputs["prepared"], compression="zstd")
+    card = {
+        "dataset": spec.dataset,
+        "kind": spec.kind,
+        "labels": list(spec.labels),
+        **{key: record[key] for key in ("origin", "repository", "revision", "digest")},
+        "splits": splits,
+        "warnings": warnings,
+    }
+    outputs["card"].write_text(json.dumps(card, indent=1))
+
+
+def _uid(dataset: str, split: str, row: int, text_a: str, text_b: str | None) -> str:
+    import hashlib
+
+    text = "\x1f".join([dataset, split, str(row), text_a, text_b or ""])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _row_counts(spec: Spec, record: dict[str, Any]) -> list[str]:
+    """Counts that differ from the entry: an error at a pinned revision, a warning for a local copy."""
+    warnings = []
+    for split, found in record["rows"].items():
+        expected = spec.rows.get(split, [])
+        if not expected or found in expected:
+            continue
+        text = f"data set {spec.dataset}, split {split}: found {found} rows; expected {' or '.join(map(str, expected))}"
+        if record["origin"] == "hub":
+            raise FtbenchError(f"{text} at this revision. The download may be incomplete: delete the cache and rerun.")
+        warnings.append(text)
+    return warnings
+
+
+def _in_range(spec: Spec, split: str, values: list[float | None]) -> None:
+    if spec.range is None:
+        return
+    low, high = spec.range
+    outside = [value for value in values if value is not None and not low <= value <= high]
+    if outside:
+        raise FtbenchError(
+            f"data set {spec.dataset}, split {split}: found scores outside [{low}, {high}]: {outside[:5]}. "
+            "Correct `range` in the entry or the data."
+        )

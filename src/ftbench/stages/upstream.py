@@ -1,0 +1,70 @@
+"""Stage `upstream`: train a base model on its prior task, so that a study can measure what is lost later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ftbench.config.errors import FtbenchError
+from ftbench.config.strict import Strict
+from ftbench.config.study import Training
+from ftbench.outputs import Outputs
+
+SEED = 0  # one prior model for the whole study, whatever the seeds of its runs
+
+
+class Spec(Strict):
+    prior: str
+    model: str
+    kind: str
+    labels: list[str]
+    pool: str
+    rows: int | None
+    training: Training
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    import pyarrow.compute as compute
+
+    from ftbench import provenance
+    from ftbench.data.sampling import strata_of, stratified
+    from ftbench.data.sources import read_parquet_file
+    from ftbench.training.examples import from_table
+    from ftbench.training.fit import fit
+    from ftbench.training.models import load_tokenizer, new_classifier
+    from ftbench.training.seeds import derived, numpy_generator
+    from ftbench.training.weights import save_weights, weights_hash
+
+    started = provenance.now()
+    snapshot = inputs["base"].parent / "snapshot"
+    prepared = read_parquet_file(inputs["prepared"])
+    pool = prepared.filter(compute.equal(prepared.column("split"), spec.pool))
+    if pool.num_rows == 0:
+        raise FtbenchError(f"prior {spec.prior}: found no rows in split `{spec.pool}` (key `prior.pool`)")
+    if spec.rows:
+        strata = strata_of(pool.column("label").to_pylist(), pool.column("value").to_pylist())
+        pool = pool.take(stratified(strata, spec.rows, numpy_generator(SEED, "prior")))
+    tokenizer = load_tokenizer(snapshot)
+    model = new_classifier(
+        snapshot, spec.labels, spec.kind, derived(SEED, "init"), spec.training.dropout, tokenizer.pad_token_id
+    )
+    rows = from_table(pool, spec.labels, spec.kind)
+    fitted = fit(model, tokenizer, rows, [], spec.training, spec.kind, SEED, outputs.work)
+    if fitted.outcome.weights is None:
+        raise FtbenchError(
+            f"prior {spec.prior}: the loss was no longer finite at step {fitted.outcome.failed_step}. "
+            "Lower `prior.training.learning_rate`."
+        )
+    save_weights(fitted.outcome.weights, outputs["model"])
+    record = {
+        "prior": spec.prior,
+        "model": spec.model,
+        "labels": spec.labels,
+        "train_rows": fitted.train_rows,
+        "steps": fitted.total_steps,
+        "train_seconds": fitted.outcome.seconds,
+        "weights_hash": weights_hash(fitted.outcome.weights),
+        **provenance.provenance(outputs.source, started),
+    }
+    outputs["record"].write_text(json.dumps(record, indent=1))

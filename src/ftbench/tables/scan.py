@@ -1,0 +1,107 @@
+"""What of a study exists in its results folder, and why the rest does not.
+
+The stage `collect` asks it for every record and table of the study's cells. Whatever is absent, unreadable or
+foreign becomes a row of the table `missing` instead of an error, so one bad cell never hides the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ftbench.config.errors import FtbenchError
+from ftbench.paths import StudyPaths
+from ftbench.tables.store import read_table
+
+NOT_RUN = "not run"
+# stages whose cells are artifacts of the matrix, and stages that come after collecting
+_KNOWN = {"finetune", "soup", "predict", "attack", "score", "collect", "compare", "report"}
+
+
+@dataclass
+class Scan:
+    """Reads the results of one study and remembers what is missing, in the order in which it was asked for."""
+
+    places: StudyPaths
+    missing: list[dict[str, Any]] = field(default_factory=list)
+
+    def absent(self, cell: str, stage: str, reason: str) -> str:
+        """Note that a cell has no result of a stage; the reason that its job left, if any, is more telling."""
+        reason = self.failure(cell, stage) or reason
+        log = self.places.path("log", stage=stage, cell=cell)
+        self.note(cell, stage, reason, str(log) if log.is_file() else None)
+        return reason
+
+    def note(self, cell: str, stage: str, reason: str, log: str | None) -> None:
+        """Add a row to `missing` as it is."""
+        self.missing.append({"artifact_id": cell, "stage": stage, "reason": reason, "log": log})
+
+    def failure(self, cell: str, stage: str) -> str | None:
+        """The reason that the last job of a cell and stage left behind when it failed."""
+        content = _json(self.places.failure(stage, cell))
+        return str(content["reason"]) if content and content.get("reason") else None
+
+    def record(self, file: Path, cell: str, stage: str, identity: Mapping[str, Any]) -> dict[str, Any] | str:
+        """The JSON record of a cell, or the reason why there is none.
+
+        A record that says it belongs to another cell (`identity` differs) is refused.
+        """
+        if not file.is_file():
+            return self.absent(cell, stage, NOT_RUN)
+        content = _json(file)
+        if content is None:
+            return self.absent(cell, stage, f"{file} holds no JSON object; delete it and run the study again")
+        for key, expected in identity.items():
+            if content.get(key, expected) != expected:
+                reason = f"{file} belongs to another cell: {key} is {content[key]!r} instead of {expected!r}"
+                return self.absent(cell, stage, reason)
+        return content
+
+    def table(self, name: str, file: Path, cell: str, stage: str) -> pa.Table | None:
+        """A table of a cell; null, and a row in `missing`, where it is absent or damaged."""
+        if not file.is_file():
+            self.absent(cell, stage, NOT_RUN)
+            return None
+        try:
+            return read_table(name, file)
+        except FtbenchError as error:
+            self.absent(cell, stage, str(error))
+            return None
+
+    def metrics(self, artifact: str, waits_for: str | None) -> pa.Table | None:
+        """The scores of an artifact, only if everything that they were made from exists too.
+
+        `waits_for` is the stage that left the artifact without a result, if one did: scores of an older
+        artifact may still lie there and must not pass for its own.
+        """
+        for stage, pattern in (("predict", "predictions"), ("score", "metrics")):
+            file = self.places.path(pattern, artifact=artifact)
+            if waits_for is None and not file.is_file():
+                self.absent(artifact, stage, NOT_RUN)
+                waits_for = stage
+            elif waits_for is not None:
+                self.absent(artifact, stage, f"waits for {waits_for}")
+        return None if waits_for else self.table("metrics", file, artifact, "score")
+
+    def earlier_failures(self, names: set[str]) -> None:
+        """Add failures of stages before the cells (data, models), where their cell is one of `names` or holds one."""
+        noted = {(row["artifact_id"], row["stage"]) for row in self.missing}
+        for file in sorted((self.places.work / "failures").glob("*.json")):
+            content = _json(file) or {}
+            cell, stage = str(content.get("cell", "")), str(content.get("stage", ""))
+            if not stage or stage in _KNOWN or (cell, stage) in noted or not names & {cell, *cell.split("/")}:
+                continue
+            self.absent(cell, stage, NOT_RUN)
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

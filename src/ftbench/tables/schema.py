@@ -1,0 +1,261 @@
+"""The tables of a study: every column with its type, limits and meaning.
+
+`tables/store.py` checks files against these on write and on read, and `docs/tables.md` is generated from them.
+A column never changes its meaning; a change raises `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from ftbench.config.errors import FtbenchError, nearest
+from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, TIME, Column, Table
+
+ROLES = ("id", "ood", "stress", "prior", "select")
+ARTIFACT_KINDS = ("base", "run", "soup", "ensemble")
+STATUSES = ("success", "failed", "collapsed", "missing")
+VERDICTS = ("better", "worse", "no evidence", "too few seeds")
+TESTS = ("paired_t", "sign_flip", "none")
+UNITS = ("fraction", "number")
+LABEL_RULES = ("identity", "argmax_then_merge", "sum_then_argmax")
+
+# Columns that stand in several tables with one meaning.
+_STUDY = Column("study", TEXT, "name of the study")
+_TASK = Column("task", TEXT, "task of the study")
+_MODEL = Column("model", TEXT, "model entry")
+_METHOD = Column("method", TEXT, "method, by the name it has in the study")
+_VARIANT = Column("variant", TEXT, "variant of the method; `default` where none is named")
+_SEED = Column("seed", INTEGER, "seed of the run; equal seeds are paired across methods", low=0)
+_EVAL_SET = Column("eval_set", TEXT, "name of the evaluation set")
+_ROLE = Column(
+    "role", TEXT, "what the set is for: in-domain, shifted, stress, prior task, selection", values=ROLES
+)
+_METRIC = Column("metric", TEXT, "name of the metric plug-in")
+_PROVENANCE = (
+    Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),
+    Column("checkpoint_sha256", TEXT, "sha256 of the weights file", nullable=True),
+    Column("code_fingerprint", TEXT, "source fingerprint of the stage and its plug-ins", nullable=True),
+    Column("git_commit", TEXT, "commit that the job ran from", nullable=True),
+    Column("git_dirty", FLAG, "whether that commit's files had been edited", nullable=True),
+    Column("versions", TEXT, "versions of the packages used, JSON", nullable=True, json=True),
+    Column("started_at", TIME, "start, UTC", nullable=True),
+    Column("ended_at", TIME, "end, UTC", nullable=True),
+)
+
+RUNS = Table(
+    "runs",
+    "One row for every fine-tuning run that the study asks for, the missing ones included.",
+    ("run_id",),
+    (
+        Column("run_id", TEXT, "the run's folder below the study; `artifact_id` in other tables"),
+        _STUDY, _TASK, _MODEL, _METHOD, _VARIANT, _SEED,
+        Column("status", TEXT, "failed: non-finite loss; collapsed: select score no better than the majority"
+               " label; missing: no result", values=STATUSES),
+        Column("error", TEXT, "reason where the status is failed or missing", nullable=True),
+        Column("kind", TEXT, "classification or regression", nullable=True, values=("classification", "regression")),
+        Column("labels", pa.list_(TEXT), "labels in the order of the model's head", nullable=True),
+        Column("methods", TEXT, "composed plug-ins with their resolved settings, JSON", nullable=True, json=True),
+        Column("init_hash", TEXT, "hash of all weights before the first step", nullable=True),
+        Column("init_seed", INTEGER, "seed of new weights", nullable=True),
+        Column("order_seed", INTEGER, "seed of the order of the training rows", nullable=True),
+        Column("data_seed", INTEGER, "seed of the training subset", nullable=True),
+        Column("config_json", TEXT, "resolved settings of the run, JSON", nullable=True, json=True),
+        Column("precision", TEXT, "number format of the training", nullable=True),
+        Column("train_rows", INTEGER, "rows of the training set", nullable=True, low=0),
+        Column("steps", INTEGER, "optimiser steps taken", nullable=True, low=0),
+        Column("best_step", INTEGER, "step whose weights were kept", nullable=True, low=0),
+        Column("select_metric", TEXT, "metric of the selection", nullable=True),
+        Column("select_score", NUMBER, "score of the kept weights on the selection rows", nullable=True),
+        Column("majority_score", NUMBER, "score of the most frequent label on the selection rows", nullable=True),
+        Column("examples_seen", INTEGER, "training rows passed through the model", nullable=True, low=0),
+        Column("tokens_seen", INTEGER, "tokens passed through the model, padding excluded", nullable=True, low=0),
+        Column("train_seconds", NUMBER, "time of the training steps, evaluation excluded, s", nullable=True, low=0),
+        Column("total_seconds", NUMBER, "time of the whole job, s", nullable=True, low=0),
+        Column("examples_per_second", NUMBER, "training throughput, rows/s", nullable=True, low=0),
+        Column("peak_memory_bytes", INTEGER, "peak device memory, bytes; null on a CPU", nullable=True, low=0),
+        Column("trainable_parameters", INTEGER, "parameters that training may change", nullable=True, low=0),
+        Column("total_parameters", INTEGER, "parameters of the model", nullable=True, low=0),
+        Column("device", TEXT, "device that trained", nullable=True),
+        *_PROVENANCE,
+    ),
+)  # fmt: skip
+
+METRICS = Table(
+    "metrics",
+    "One row a score: an artifact on an evaluation set by a metric. Artifacts that failed have none.",
+    ("artifact_id", "eval_set", "metric"),
+    (
+        Column("artifact_id", TEXT, "run, soup or base artifact: its folder below the study"),
+        _EVAL_SET, _METRIC, _STUDY, _TASK, _MODEL,
+        Column("artifact_kind", TEXT, "what was scored", values=ARTIFACT_KINDS),
+        Column("method", TEXT, "method; null for a base model", nullable=True),
+        Column("variant", TEXT, "variant of the method; null for a base model", nullable=True),
+        Column("seed", INTEGER, "seed of a run; null for soups and base models", nullable=True, low=0),
+        _ROLE,
+        Column("value", NUMBER, "score; null where undefined, as a correlation with a constant", nullable=True),
+        Column("ci_low", NUMBER, "lower end of the 95 % bootstrap interval over examples", nullable=True),
+        Column("ci_high", NUMBER, "upper end of that interval; says nothing about seeds", nullable=True),
+        Column("n", INTEGER, "examples scored", low=1),
+        Column("higher_is_better", FLAG, "direction of the metric"),
+        Column("unit", TEXT, "fraction: shown in percent by reports", values=UNITS),
+        Column("label_map", TEXT, "how model labels were read in the set's labels; null for regression",
+               nullable=True, values=LABEL_RULES),
+        Column("resamples", INTEGER, "bootstrap resamples behind the interval", low=0),
+    ),
+    ordered=(("ci_low", "ci_high"),),
+)  # fmt: skip
+
+COMPARISONS = Table(
+    "comparisons",
+    "One row for each method and variant against the baseline, paired by seed.",
+    ("task", "model", "eval_set", "metric", "method", "variant", "baseline", "baseline_variant", "test"),
+    (
+        _STUDY, _TASK, _MODEL, _EVAL_SET, _ROLE, _METRIC, _METHOD, _VARIANT,
+        Column("baseline", TEXT, "method compared with"),
+        Column("baseline_variant", TEXT, "its first variant"),
+        Column("test", TEXT, "paired_t; sign_flip where all differences are equal, so that a t-test has no"
+               " meaning; none below two pairs", values=TESTS),
+        Column("higher_is_better", FLAG, "direction of the metric"),
+        Column("n_pairs", INTEGER, "seeds for which both scores exist", low=0),
+        Column("n_missing", INTEGER, "seeds of the study without such a pair", low=0),
+        Column("mean", NUMBER, "mean of the method over the seeds; null while a pair is missing", nullable=True),
+        Column("baseline_mean", NUMBER, "mean of the baseline over the seeds; null while a pair is missing",
+               nullable=True),
+        Column("difference", NUMBER, "mean of method minus baseline over the pairs", nullable=True),
+        Column("ci_low", NUMBER, "lower end of the 95 % interval of the difference over seeds", nullable=True),
+        Column("ci_high", NUMBER, "upper end of that interval", nullable=True),
+        Column("p_value", NUMBER, "two-sided p of the test", nullable=True, low=0, high=1),
+        Column("p_adjusted", NUMBER, "Holm-adjusted p within the family; null with too few seeds", nullable=True,
+               low=0, high=1),
+        Column("family", TEXT, "the comparisons adjusted together: one task, model and metric"),
+        Column("family_size", INTEGER, "tested comparisons in the family", low=0),
+        Column("verdict", TEXT, "in words, at 5 % after adjustment", values=VERDICTS),
+    ),
+    ordered=(("ci_low", "ci_high"),),
+)  # fmt: skip
+
+SOUPS = Table(
+    "soups",
+    "One row for every soup that the study asks for, the missing ones included.",
+    ("soup_id",),
+    (
+        Column("soup_id", TEXT, "the soup's folder below the study; `artifact_id` in other tables"),
+        _STUDY, _TASK, _MODEL, _METHOD, _VARIANT,
+        Column("family", TEXT, "name of the soup in the study"),
+        Column("recipe", TEXT, "soup plug-in"),
+        Column("status", TEXT, "success, failed, or missing where there is no result", values=STATUSES),
+        Column("error", TEXT, "reason where the status is not success", nullable=True),
+        Column("params_json", TEXT, "settings of the recipe, JSON", nullable=True, json=True),
+        Column("select_metric", TEXT, "metric of the selection", nullable=True),
+        Column("select_score", NUMBER, "score of the soup on the selection rows", nullable=True),
+        Column("best_single_run_id", TEXT, "ingredient with the highest select score", nullable=True),
+        Column("best_single_score", NUMBER, "select score of that ingredient", nullable=True),
+        Column("n_candidates", INTEGER, "runs that could have gone in", nullable=True, low=0),
+        Column("n_ingredients", INTEGER, "runs that went in", nullable=True, low=0),
+        Column("accum_dtype", TEXT, "number format of the sum", nullable=True),
+        Column("out_dtype", TEXT, "number format of the result", nullable=True),
+        Column("wall_seconds", NUMBER, "time of the job, s", nullable=True, low=0),
+        Column("peak_anonymous_bytes", INTEGER, "peak memory without mapped files, bytes", nullable=True, low=0),
+        *_PROVENANCE,
+    ),
+)  # fmt: skip
+
+SOUP_INGREDIENTS = Table(
+    "soup_ingredients",
+    "One row for each candidate of a soup, in the order in which it was tried.",
+    ("soup_id", "position"),
+    (
+        Column("soup_id", TEXT, "the soup"),
+        Column("position", INTEGER, "place in the order tried, from 0", low=0),
+        Column("run_id", TEXT, "the run"),
+        Column("weight", NUMBER, "weight in the average; null where weights differ by tensor", nullable=True),
+        Column("candidate_rank", INTEGER, "rank by select score", low=0, nullable=True),
+        Column("trial_score", NUMBER, "select score of the soup with this candidate", nullable=True),
+        Column("accepted", FLAG, "whether it went in"),
+    ),
+)
+
+PRETRAIN_SAMPLES = Table(
+    "pretrain_samples",
+    "One row for each sample of the prior task's pool, as the model sees it before fine-tuning.",
+    ("model", "prior_set", "uid"),
+    (
+        _MODEL,
+        Column("prior_set", TEXT, "name of the prior task"),
+        Column("uid", TEXT, "id of the row"),
+        Column("text_hash", TEXT, "hash of the text, for removing duplicates"),
+        Column("label", TEXT, "label of the row"),
+        Column("prior_pred", TEXT, "predicted label"),
+        Column("prior_correct", FLAG, "whether that is the label"),
+        Column("prior_loss", SINGLE, "-log p of the label", low=0),
+        Column("prior_p_true", SINGLE, "probability of the label", low=0, high=1),
+        Column("prior_margin", SINGLE, "highest minus second highest probability", low=0, high=1),
+        Column("prior_entropy", SINGLE, "entropy of the probabilities, nats", low=0),
+        Column("prior_energy", SINGLE, "-logsumexp of the logits"),
+        Column("n_tokens", INTEGER, "tokens of the row as the model reads it", low=0),
+        Column("n_chars", INTEGER, "characters of the row's text", low=0),
+    ),
+)
+
+OVERLAP = Table(
+    "overlap",
+    "One row for each evaluation set: what of it stands in the task's training rows too.",
+    ("task", "eval_set"),
+    (
+        _TASK, _EVAL_SET, _ROLE,
+        Column("train_rows", INTEGER, "rows of the training set", low=0),
+        Column("eval_rows", INTEGER, "rows of the evaluation set", low=0),
+        Column("exact_rows", INTEGER, "evaluation rows whose text is a training row's", low=0),
+        Column("exact_share", NUMBER, "their share", low=0, high=1),
+        Column("conflict_rows", INTEGER, "of these, rows whose label differs", nullable=True, low=0),
+        Column("near_rows", INTEGER, "evaluation rows that are near-duplicates of a training row, exact ones"
+               " included; null where not examined", nullable=True, low=0),
+        Column("near_share", NUMBER, "their share", nullable=True, low=0, high=1),
+        Column("near_rule", TEXT, "what counts as near", nullable=True),
+    ),
+)  # fmt: skip
+
+MISSING = Table(
+    "missing",
+    "One row for each artifact and stage without a result.",
+    ("artifact_id", "stage"),
+    (
+        Column("artifact_id", TEXT, "run, soup or base artifact, or the cell of a stage before them"),
+        Column("stage", TEXT, "stage whose result is absent or failed"),
+        Column("reason", TEXT, "why, as the job left it; `not run` where no job left a reason"),
+        Column("log", TEXT, "path of the job's log", nullable=True),
+    ),
+)
+
+PREDICTIONS = Table(
+    "predictions",
+    "One row for each example of each evaluation set; one file an artifact, no rows if the artifact failed. The"
+    " file's metadata holds `labels`, the order of the logits, and `prior_labels`, their order on the prior set.",
+    ("artifact_id", "eval_set", "uid"),
+    (
+        Column("artifact_id", TEXT, "run, soup or base artifact: its folder below the study"),
+        _EVAL_SET, _ROLE,
+        Column("uid", TEXT, "id of the example; equal in every artifact's file"),
+        Column("gold", TEXT, "true label, in the set's labels; null for regression", nullable=True),
+        Column("pred", TEXT, "predicted label, in the set's labels; null for regression or where the model"
+               " gave no valid prediction", nullable=True),
+        Column("gold_value", NUMBER, "true score of a regression", nullable=True),
+        Column("pred_value", NUMBER, "predicted score of a regression", nullable=True),
+        Column("logits", pa.list_(SINGLE), "raw outputs in the order of the head's labels"),
+        Column("loss", SINGLE, "loss of the example where its label is one of the head's", nullable=True),
+    ),
+)  # fmt: skip
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        RUNS, METRICS, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
+    )
+}  # fmt: skip
+
+
+def table(name: str) -> Table:
+    """The table of this name, or an `FtbenchError` that suggests one."""
+    if name not in TABLES:
+        raise FtbenchError(f"unknown table `{name}`. {nearest(name, TABLES)}")
+    return TABLES[name]

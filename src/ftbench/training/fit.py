@@ -1,0 +1,95 @@
+"""From rows and a model to a trained model: the set-up that `finetune` and `upstream` share.
+
+It applies the hooks that come before the loop (data, model), derives the random streams, and runs the loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftbench.config.study import Training
+from ftbench.training.batches import EpochBatches
+from ftbench.training.checkpoint import Checkpoints
+from ftbench.training.examples import Examples, encode
+from ftbench.training.inference import device, logits
+from ftbench.training.loop import Job, Outcome, train
+from ftbench.training.method import Context, Method
+from ftbench.training.optimization import total_steps
+from ftbench.training.weights import plain_state, weights_hash
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+CHECKPOINT_VARIABLE = "FTBENCH_CHECKPOINT_SECONDS"  # how often a training writes a resume checkpoint
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training with what the run's record needs."""
+
+    outcome: Outcome
+    init_hash: str
+    trainable_parameters: int
+    total_parameters: int
+    train_rows: int
+    total_steps: int
+
+
+def fit(
+    model: torch.nn.Module,
+    tokenizer: Any,
+    rows: Examples,
+    methods: Sequence[Method],
+    training: Training,
+    kind: str,
+    seed: int,
+    work: Path,
+    select: Examples | None = None,
+    score: Callable[[np.ndarray], float] | None = None,
+) -> Fitted:
+    """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
+    place = device()
+    model.to(place)
+    context = Context(model=model, training=training, kind=kind, seed=seed)
+    for method in methods:
+        rows = method.examples(rows, context)
+    data = encode(tokenizer, rows, training.max_length)
+    for method in methods:
+        method.prepare_model(context)
+    start = plain_state(model)
+    if any(method.needs_initial for method in methods):
+        context.initial = {name: tensor.clone().to(place) for name, tensor in start.items()}
+    init_hash = weights_hash(start)
+    held_out = None if select is None else encode(tokenizer, select, training.max_length)
+
+    def evaluate(candidate: torch.nn.Module) -> float:
+        assert held_out is not None and score is not None
+        return score(logits(candidate, held_out, place))
+
+    steps = total_steps(training, len(data))
+    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, seed, place)
+    outcome = train(
+        Job(
+            context,
+            methods,
+            batches,
+            steps,
+            evaluate if held_out is not None and score is not None else None,
+            Checkpoints(work),
+            float(os.environ.get(CHECKPOINT_VARIABLE, "300")),
+            lambda text: print(text, flush=True),
+        )
+    )
+    return Fitted(
+        outcome,
+        init_hash,
+        sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        sum(parameter.numel() for parameter in model.parameters()),
+        len(rows),
+        steps,
+    )

@@ -1,0 +1,62 @@
+"""Forward passes without gradients: logits for a set of tokenised rows."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ftbench.training.batches import collate
+from ftbench.training.examples import Encoded
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+TOKENS_PER_BATCH = 8192  # rows of a batch times their padded length; bounds memory whatever the lengths
+
+
+def device() -> torch.device:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(place: torch.device, precision: str) -> Any:
+    """A context of mixed precision; nothing for fp32."""
+    import torch
+
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(place.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision: str = "fp32") -> np.ndarray:
+    """fp32 logits (rows, labels) in the rows' order, computed in batches of similar length, model in eval mode."""
+    import numpy as np
+    import torch
+
+    if len(data) == 0:
+        return np.zeros((0, int(model.config.num_labels)), dtype=np.float32)  # type: ignore[union-attr,arg-type]
+    order = np.argsort(data.lengths, kind="stable")
+    found: np.ndarray | None = None
+    was_training = model.training
+    model.eval()
+    start = 0
+    with torch.inference_mode():
+        while start < len(order):
+            rows = TOKENS_PER_BATCH // int(data.lengths[order[start]])
+            # rows ascend in length: shrink until the longest one fits
+            while rows > 1 and rows * int(data.lengths[order[min(start + rows, len(order)) - 1]]) > TOKENS_PER_BATCH:
+                rows -= 1
+            chosen = order[start : start + max(1, rows)]
+            batch = collate(data, chosen, place, 8 if place.type == "cuda" else 1)
+            with autocast(place, precision):
+                output = model(**batch.inputs).logits
+            values = output.float().cpu().numpy()
+            if found is None:
+                found = np.empty((len(order), values.shape[1]), dtype=np.float32)
+            found[chosen] = values
+            start += len(chosen)
+    model.train(was_training)
+    assert found is not None
+    return found

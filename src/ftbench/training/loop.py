@@ -1,0 +1,294 @@
+"""The training loop: the only one. Methods extend it through their hooks and never copy it.
+
+It takes a model, methods and batches, and returns what happened; it writes nothing but resume checkpoints.
+Device placement, mixed precision and gradient scaling are accelerate's.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ftbench.config.errors import FtbenchError
+from ftbench.config.study import Training
+from ftbench.outputs import Stopped
+from ftbench.training.batches import Batch, BatchSource
+from ftbench.training.checkpoint import Checkpoints
+from ftbench.training.method import Context, Method
+from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
+from ftbench.training.seeds import derived
+from ftbench.training.signals import told_to_stop
+from ftbench.training.weights import plain_state
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Job:
+    """Everything a training needs. `evaluate` scores the model on the `select` rows, higher is better."""
+
+    context: Context
+    methods: Sequence[Method]
+    batches: BatchSource
+    total_steps: int
+    evaluate: Callable[[torch.nn.Module], float] | None = None
+    checkpoints: Checkpoints | None = None
+    checkpoint_seconds: float = 300.0
+    say: Callable[[str], None] = print
+
+
+@dataclass
+class Outcome:
+    """What a training did. `weights` are those to keep, by the study's rule; None when the loss left the numbers."""
+
+    weights: dict[str, torch.Tensor] | None = None
+    log: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    best_step: int | None = None
+    best_score: float | None = None
+    seconds: float = 0.0
+    rows: int = 0
+    tokens: int = 0
+    failed_step: int | None = None
+    precision: str = "fp32"
+
+
+class _Run:
+    """The state of one call of `train`; split into methods so that each part can be read alone."""
+
+    def __init__(self, job: Job) -> None:
+        from accelerate import Accelerator
+
+        self.job, self.context, self.training = job, job.context, job.context.training
+        self.outcome = Outcome()
+        device = next(self.context.model.parameters()).device
+        self.outcome.precision = resolved_precision(self.training.precision, device)
+        mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[self.outcome.precision]
+        self.accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
+        self.owner = next((method for method in job.methods if method.owns_gradients), None)
+        self.best: dict[str, torch.Tensor] | None = None
+        self.done = 0  # optimiser steps over all phases
+        self.unchecked: list[tuple[dict[str, Any], torch.Tensor]] = []
+
+    def phases(self) -> list[int]:
+        steps = [self.job.total_steps]
+        for method in self.job.methods:
+            asked = method.phases(self.job.total_steps)
+            if asked != [self.job.total_steps]:
+                steps = asked
+        return steps
+
+    def begin_phase(self, phase: int, steps: int) -> None:
+        context = self.context
+        context.phase, context.step, context.total_steps = phase, 0, steps
+        groups = parameter_groups(context.model, self.training)
+        for method in self.job.methods:
+            groups = method.parameter_groups(groups, context)
+        if not groups:
+            raise FtbenchError("no parameter is left to train: the methods froze all of them")
+        self.rates = [float(group["lr"]) for group in groups]
+        optimizer = adamw(groups, self.training)
+        for method in self.job.methods:
+            optimizer = method.wrap_optimizer(optimizer, context)
+        if phase:  # forward is wrapped for mixed precision once, not once a phase
+            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.accelerator.free_memory()
+        self.model, self.optimizer = self.accelerator.prepare(context.model, optimizer)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        logits: torch.Tensor = self.model(**batch.inputs).logits
+        return logits.float()
+
+    def backward(self, batch: Batch, rows: int) -> torch.Tensor:
+        """One micro-batch: its share of the step's mean loss, whose gradient is added."""
+        import torch.nn.functional as functional
+
+        logits = self.forward(batch)
+        assert batch.targets is not None
+        if self.context.kind == "regression":
+            loss = functional.mse_loss(logits.squeeze(-1), batch.targets.float())
+        else:
+            loss = functional.cross_entropy(logits, batch.targets)
+        for method in self.job.methods:
+            loss = method.loss(loss, logits, batch, self.context)
+        share = loss * (len(batch) / rows)
+        self.accelerator.backward(share)
+        return share.detach()
+
+    def take_step(self, number: int) -> None:
+        import torch
+
+        context, methods = self.context, self.job.methods
+        context.step = number
+        factor = rate_factor(number, context.total_steps, self.training)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        torch.manual_seed(derived(context.seed, "dropout", context.phase, number))
+        self.optimizer.zero_grad(set_to_none=True)
+        for method in methods:
+            method.begin_passes(context)
+        micro = self.job.batches.step(number)
+        rows = sum(len(batch) for batch in micro)
+        if self.owner:
+            loss = self.owner.gradients(micro, lambda batch: self.backward(batch, rows), context)
+        else:
+            loss = torch.stack([self.backward(batch, rows) for batch in micro]).sum()
+        for method in methods:
+            method.end_passes(context)
+        self.accelerator.unscale_gradients(self.optimizer)
+        overflowed = self.outcome.precision == "fp16" and not self.finite_gradients()
+        norm = torch.zeros(())
+        if not overflowed:
+            for method in methods:
+                method.gradients_ready(context)
+            bound = self.training.clip_norm
+            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), math.inf if bound is None else bound)
+            for method in methods:
+                method.gradients_clipped(context)
+        self.optimizer.step()
+        if not overflowed:
+            for method in methods:
+                method.after_step(context)
+        self.done += 1
+        tokens = sum(int(batch.inputs["attention_mask"].sum()) for batch in micro) if self.counts_tokens else 0
+        self.outcome.rows += rows
+        self.outcome.tokens += tokens
+        row = {"phase": context.phase, "step": number, "learning_rate": self.rates[0] * factor, "rows": rows,
+               "gradient_norm": norm.detach(), "skipped": overflowed}  # fmt: skip
+        self.outcome.log.append(row)
+        self.unchecked.append((row, loss))
+
+    @property
+    def counts_tokens(self) -> bool:
+        return self.accelerator.device.type == "cpu"  # on a GPU the sum would wait for the device in every step
+
+    def finite_gradients(self) -> bool:
+        import torch
+
+        norms = [p.grad.norm() for p in self.context.model.parameters() if p.grad is not None]
+        return bool(torch.isfinite(torch.stack(norms)).all())
+
+    def check_losses(self) -> bool:
+        """Move pending losses into the log; False at the first one that is not finite."""
+        for row, loss in self.unchecked:
+            row["loss"], row["gradient_norm"] = float(loss), float(row["gradient_norm"])
+            if not math.isfinite(row["loss"]) or (not row["skipped"] and not math.isfinite(row["gradient_norm"])):
+                self.outcome.failed_step = row["step"]
+                self.unchecked = []
+                return False
+        self.unchecked = []
+        return True
+
+    def exported(self) -> dict[str, torch.Tensor]:
+        state = plain_state(self.accelerator.unwrap_model(self.model))
+        for method in self.job.methods:
+            state = method.export(state, self.context)
+        return state
+
+    def evaluate(self) -> None:
+        if self.job.evaluate is None:
+            return
+        with ExitStack() as stack:
+            for method in self.job.methods:
+                stack.enter_context(method.evaluating(self.context))
+            score = self.job.evaluate(self.accelerator.unwrap_model(self.model))
+        self.context.model.train()
+        self.outcome.scores.append({"phase": self.context.phase, "step": self.context.step, "score": score})
+        last = self.training.keep == "last"
+        if last or self.outcome.best_score is None or score > self.outcome.best_score:
+            self.outcome.best_score, self.outcome.best_step = score, self.context.step
+            if not last:
+                self.best = {name: tensor.clone() for name, tensor in self.exported().items()}
+
+    def save(self) -> None:
+        if self.job.checkpoints is None:
+            return
+        outcome = self.outcome
+        self.job.checkpoints.save(
+            self.done,
+            {
+                "model": dict(self.accelerator.unwrap_model(self.model).state_dict()),
+                "optimizer": self.optimizer.state_dict(),
+                "methods": [method.state_dict() for method in self.job.methods],
+                "best": self.best or {},
+                "initial": self.context.initial,
+                "position": [self.context.phase, self.context.step, self.done],
+                "outcome": [outcome.log, outcome.scores, outcome.best_step, outcome.best_score, outcome.seconds,
+                            outcome.rows, outcome.tokens],  # fmt: skip
+            },
+        )
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.context.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        device = self.accelerator.device
+        for method, part in zip(self.job.methods, state["methods"], strict=True):
+            method.load_state_dict(
+                {key: value.to(device) if hasattr(value, "to") else value for key, value in part.items()}
+            )
+        self.best = state["best"] or None
+        self.context.step, self.done = state["position"][1:]
+        outcome = self.outcome
+        (outcome.log, outcome.scores, outcome.best_step, outcome.best_score, outcome.seconds, outcome.rows,
+         outcome.tokens) = state["outcome"]  # fmt: skip
+
+
+def train(job: Job) -> Outcome:
+    """Train to the end, from a checkpoint if there is one; raises `Stopped` after writing one on a signal."""
+    run = _Run(job)
+    context, outcome = job.context, run.outcome
+    context.forward, context.batches = run.forward, job.batches.epoch
+    context.steps_per_epoch = job.batches.steps_per_epoch
+    context.model.train()
+    phases = run.phases()
+    resumed = job.checkpoints.load() if job.checkpoints else None
+    if resumed:
+        context.initial = resumed["initial"]
+    marks = [
+        {math.ceil(steps * part / context.training.evaluations) for part in range(1, context.training.evaluations + 1)}
+        if context.training.evaluations
+        else set()
+        for steps in phases
+    ]
+    saved = spoken = time.monotonic()
+    flush_every = 1 if run.counts_tokens else 20
+    with told_to_stop() as signals:
+        for phase, steps in enumerate(phases):
+            if resumed and phase < resumed["position"][0]:
+                continue
+            run.begin_phase(phase, steps)
+            if resumed:
+                run.restore(resumed)
+                resumed = None
+                job.say(f"resumed after step {context.step} of {steps}")
+            else:
+                for method in job.methods:
+                    method.prologue(context)
+            for number in range(context.step + 1, steps + 1):
+                started = time.perf_counter()
+                run.take_step(number)
+                evaluated = number in marks[phase]
+                due = bool(signals) or time.monotonic() - saved >= job.checkpoint_seconds
+                if (evaluated or due or number == steps or number % flush_every == 0) and not run.check_losses():
+                    outcome.seconds += time.perf_counter() - started
+                    return outcome
+                outcome.seconds += time.perf_counter() - started
+                if evaluated:
+                    run.evaluate()
+                if due and number < steps:
+                    run.save()
+                    saved = time.monotonic()
+                    if signals:
+                        raise Stopped(f"a checkpoint after step {number} of {steps} was written; run again to go on")
+                if time.monotonic() - spoken > 5 or number == steps:
+                    spoken = time.monotonic()
+                    remaining = (steps - number) * outcome.seconds / max(1, run.done)
+                    loss = next((row["loss"] for row in reversed(outcome.log) if "loss" in row), math.nan)
+                    job.say(f"step {number} of {steps}, loss {loss:.4f}, about {remaining:.0f} s left")
+    outcome.weights = run.best if run.best is not None else run.exported()
+    return outcome

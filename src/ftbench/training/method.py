@@ -1,0 +1,147 @@
+"""The contract between a fine-tuning method and the training loop.
+
+A method is one file: a frozen `Config` and a class derived from `Method` that overrides only the hooks it
+needs. Every default is plain fine-tuning. The loop calls the hooks of all methods of a run in the order in
+which the study lists them; a method never runs a loop of its own and never touches files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ftbench.config.strict import Strict
+from ftbench.config.study import Training
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftbench.training.batches import Batch
+    from ftbench.training.examples import Examples
+
+State = dict[str, Any]  # tensors, and whatever JSON can hold
+
+
+@dataclass
+class Context:
+    """What hooks may look at. The loop owns it; methods read it and do not assign to it."""
+
+    model: torch.nn.Module
+    training: Training
+    kind: str  # classification or regression
+    seed: int
+    total_steps: int = 0  # optimiser steps of the present phase
+    step: int = 0  # number of the present optimiser step within the phase, from 1; 0 before the first
+    phase: int = 0
+    steps_per_epoch: int = 0
+    initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
+    forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
+    batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the training rows, for prologues
+
+    def generator(self, method: str, purpose: str = "") -> torch.Generator:
+        """The noise stream of a method at this step; the same for the same seed whatever else runs."""
+        from ftbench.training.seeds import torch_generator
+
+        return torch_generator(self.seed, "noise", method, purpose, self.phase, self.step)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Forward and backward passes per optimiser step relative to plain fine-tuning, and memory in words."""
+
+    forward: float = 1.0
+    backward: float = 1.0
+    memory: str = "none"
+
+
+class Method:
+    """Base of all methods; the attachment points P0 to P10 in the order in which the loop reaches them."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str] = ""
+    reference_code: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    deviations: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[Cost] = Cost()
+    owns_gradients: ClassVar[bool] = False  # overrides `gradients`; at most one method of a run may
+    needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
+
+    class Config(Strict):
+        """Settings of the method; a plug-in replaces it."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @classmethod
+    def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
+        """Reasons why these settings, this kind of task or these companions do not go with the method."""
+        return []
+
+    def examples(self, examples: Examples, context: Context) -> Examples:
+        """P0 data: rows before tokenisation; may add or change training rows."""
+        return examples
+
+    def prepare_model(self, context: Context) -> None:
+        """P1 model: swap, add, re-initialise or freeze modules of `context.model`, before the optimiser exists."""
+
+    def parameter_groups(self, groups: list[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
+        """P2 groups: the optimiser's groups (`params`, `names`, `lr`, `weight_decay`)."""
+        return groups
+
+    def phases(self, steps: int) -> list[int]:
+        """P3 phases: optimiser steps of each phase; every phase has a fresh optimiser and schedule."""
+        return [steps]
+
+    def prologue(self, context: Context) -> None:
+        """P3 prologue: before the first step of a phase; may run forward and backward over `context.batches`."""
+
+    def begin_passes(self, context: Context) -> None:
+        """P1 in each step: put effective weights in place for the passes of this step."""
+
+    def loss(self, loss: torch.Tensor, logits: torch.Tensor, batch: Batch, context: Context) -> torch.Tensor:
+        """P4 loss: the loss of one micro-batch, from the loss so far and fp32 logits (rows, labels)."""
+        return loss
+
+    def gradients(
+        self, batches: Sequence[Batch], backward: Callable[[Batch], torch.Tensor], context: Context
+    ) -> torch.Tensor:
+        """P5 grads: all passes of one step; `backward(batch)` adds a micro-batch's gradient and returns its share
+        of the loss. Only called where `owns_gradients` is true."""
+        raise TypeError(f"{self.name} owns the gradients but does not compute them")
+
+    def end_passes(self, context: Context) -> None:
+        """P1 in each step: take the effective weights out again; also called when the step will be skipped."""
+
+    def gradients_ready(self, context: Context) -> None:
+        """P6 ready: gradients accumulated, unscaled, finite, before clipping. Masks act on `.grad` here.
+        Not called in a step whose gradients overflowed."""
+
+    def gradients_clipped(self, context: Context) -> None:
+        """P7 clipped: after clipping, before the optimiser."""
+
+    def wrap_optimizer(self, optimizer: torch.optim.Optimizer, context: Context) -> torch.optim.Optimizer:
+        """P8 optimiser: wrap or replace it; the result must have `step`, `zero_grad`, `state_dict`."""
+        return optimizer
+
+    def after_step(self, context: Context) -> None:
+        """P9 after: after the optimiser's step, before the schedule's."""
+
+    def evaluating(self, context: Context) -> AbstractContextManager[None]:
+        """P10 evaluation: weights or modules to use while evaluating."""
+        return nullcontext()
+
+    def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
+        """P10 export: the weights to save; they must load into the plain model."""
+        return state
+
+    def state_dict(self) -> State:
+        """What a resumed run needs: flat, tensors or JSON values."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take back what `state_dict` gave."""
+
+

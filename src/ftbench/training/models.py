@@ -1,0 +1,103 @@
+"""Loading tokenizers and classification models from a local snapshot. Nothing here touches the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftbench.config.errors import FtbenchError
+
+if TYPE_CHECKING:
+    import torch
+
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout",
+            "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "seq_classif_dropout")  # fmt: skip
+
+
+def load_tokenizer(snapshot: Path) -> Any:
+    """The tokenizer of a snapshot; a folder without one raises an `FtbenchError`."""
+    from transformers import AutoTokenizer
+
+    files = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "tokenizer.model")
+    if not any((snapshot / name).is_file() for name in files):
+        raise FtbenchError(
+            f"{snapshot}: found no tokenizer; expected one of {', '.join(files)}. "
+            "Save the tokenizer beside the model (`tokenizer.save_pretrained`)."
+        )
+    return AutoTokenizer.from_pretrained(snapshot, local_files_only=True, trust_remote_code=False)
+
+
+def _config(snapshot: Path, labels: list[str], kind: str, dropout: float | None) -> Any:
+    from transformers import AutoConfig
+
+    names = labels if kind == "classification" else ["score"]
+    config = AutoConfig.from_pretrained(
+        snapshot,
+        local_files_only=True,
+        trust_remote_code=False,
+        num_labels=len(names),
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+        problem_type="regression" if kind == "regression" else "single_label_classification",
+    )
+    if dropout is not None:
+        for key in DROPOUTS:
+            if getattr(config, key, None) is not None:
+                setattr(config, key, dropout)
+    return config
+
+
+def _padding(config: Any, padding_id: int | None) -> None:
+    # decoder classifiers read the last token that is not padding and need to know which that is
+    if getattr(config, "pad_token_id", None) is None and padding_id is not None:
+        config.pad_token_id = padding_id
+
+
+def new_classifier(
+    snapshot: Path, labels: list[str], kind: str, init_seed: int, dropout: float | None = None, padding_id: int | None = None
+) -> torch.nn.Module:
+    """The pretrained model with a new head drawn from `init_seed`; one output for a regression."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = _config(snapshot, labels, kind, dropout)
+    _padding(config, padding_id)
+    with torch.random.fork_rng():
+        torch.manual_seed(init_seed)
+        model: torch.nn.Module = AutoModelForSequenceClassification.from_pretrained(
+            snapshot, config=config, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+        )
+    return model
+
+
+def classifier_with(
+    snapshot: Path, labels: list[str], kind: str, weights: Mapping[str, torch.Tensor], padding_id: int | None = None
+) -> torch.nn.Module:
+    """The snapshot's architecture with given weights; missing or unexpected names raise an `FtbenchError`."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+    from transformers.initialization import no_init_weights
+
+    config = _config(snapshot, labels, kind, None)
+    _padding(config, padding_id)
+    with no_init_weights(), torch.random.fork_rng():
+        model: torch.nn.Module = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    replace_weights(model, weights)
+    return model
+
+
+def replace_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], only: str = "") -> None:
+    """Copy weights into a model by name, all of them, or only those whose name begins with `only`."""
+    state = model.state_dict()
+    wanted = {name for name in state if name.startswith(only)}
+    given = {name: tensor for name, tensor in weights.items() if name.startswith(only)}
+    unexpected = sorted(set(given) - wanted)
+    storages = {state[name].data_ptr() for name in given if name in state}
+    missing = sorted(name for name in wanted - set(given) if state[name].data_ptr() not in storages)
+    if unexpected or missing:
+        raise FtbenchError(
+            f"the weights do not fit the model {type(model).__name__}: missing {missing[:5]}, unexpected {unexpected[:5]}. "
+            "Was the checkpoint made from another base model?"
+        )
+    model.load_state_dict({**state, **given})

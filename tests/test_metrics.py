@@ -1,0 +1,227 @@
+"""Every metric against an independent implementation, and its bootstrap against plain resampling of rows."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+
+from ftbench.metrics.base import DEFAULTS, Metric, Predictions
+from ftbench.metrics.resampling import generator_for, percentile_interval
+from ftbench.plugins import plugin, plugins
+
+GOLDEN = Path(__file__).parent.parent.parent / "shared" / "golden"
+NAMES = sorted(plugins("metrics"))
+
+
+def metric(name: str) -> Metric:
+    found = plugin("metrics", name).factory()
+    assert isinstance(found, Metric)
+    return found
+
+
+def classification(rows: int = 300, labels: int = 3, seed: int = 0, without: int = 0) -> Predictions:
+    """Noisy predictions; the first `without` rows have none."""
+    generator = np.random.default_rng(seed)
+    gold = generator.integers(0, labels, size=rows)
+    logits = generator.normal(size=(rows, labels)) + 1.2 * np.eye(labels)[gold]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    pred = probabilities.argmax(axis=1)
+    pred[:without] = -1
+    none = np.zeros(0)
+    return Predictions("classification", tuple("abcdefgh"[:labels]), gold, pred, probabilities, none, none)
+
+
+def regression(rows: int = 200, seed: int = 0) -> Predictions:
+    generator = np.random.default_rng(seed)
+    gold = generator.integers(0, 11, size=rows) / 2.0
+    predicted = gold + generator.normal(size=rows)
+    whole = np.zeros(0, dtype=np.int64)
+    return Predictions("regression", (), whole, whole, np.zeros((0, 0)), gold, predicted)
+
+
+def sample_for(name: str) -> Predictions:
+    if "regression" in metric(name).kinds:
+        return regression()
+    return classification(labels=2 if name == "f1" else 3)
+
+
+def reference(name: str, given: Predictions) -> float:
+    """The score by scikit-learn or scipy, or written out where neither has it."""
+    gold, pred, probabilities = given.gold, given.pred, given.probabilities
+    x, y = given.gold_value, given.pred_value
+    match name:
+        case "accuracy":
+            return float(sklearn.metrics.accuracy_score(gold, pred))
+        case "f1_macro":
+            return float(sklearn.metrics.f1_score(gold, pred, average="macro"))
+        case "f1":
+            return float(sklearn.metrics.f1_score(gold, pred, pos_label=1))
+        case "matthews":
+            return float(sklearn.metrics.matthews_corrcoef(gold, pred))
+        case "nll":
+            return float(sklearn.metrics.log_loss(gold, probabilities, labels=range(len(given.labels))))
+        case "brier":
+            return float(np.mean(np.sum((probabilities - np.eye(len(given.labels))[gold]) ** 2, axis=1)))
+        case "ece":
+            total = 0.0
+            for number in range(15):
+                inside = (probabilities.max(1) > number / 15) & (probabilities.max(1) <= (number + 1) / 15)
+                if inside.any():
+                    gap = np.mean((pred == gold)[inside]) - np.mean(probabilities.max(1)[inside])
+                    total += inside.mean() * abs(gap)
+            return total
+        case "pearson":
+            return float(np.corrcoef(x, y)[0, 1])
+        case "spearman":
+            return float(np.corrcoef(scipy.stats.rankdata(x), scipy.stats.rankdata(y))[0, 1])
+        case "pearson_spearman":
+            return (reference("pearson", given) + reference("spearman", given)) / 2
+        case "mse":
+            return float(sklearn.metrics.mean_squared_error(x, y))
+    raise AssertionError(f"no reference for the metric `{name}`: add one")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_metric_agrees_with_an_independent_implementation(name: str) -> None:
+    for seed in range(5):
+        given = sample_for(name)
+        rows = np.random.default_rng(seed).integers(0, len(given), size=150)
+        given = given.take(rows)
+        assert metric(name).score(given) == pytest.approx(reference(name, given), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bootstrap_has_the_distribution_of_resampled_rows(name: str) -> None:
+    given = sample_for(name)
+    drawn = metric(name).resampled(given, np.random.default_rng(1), 2000)
+    generator = np.random.default_rng(2)
+    plain = [reference(name, given.take(generator.integers(0, len(given), size=len(given)))) for _ in range(600)]
+    spread = float(np.std(plain))
+    assert drawn.shape == (2000,)
+    # 600 plain samples know the mean to 0.04 and each quantile to about 0.1 standard deviations
+    assert abs(drawn.mean() - np.mean(plain)) < 0.2 * spread
+    np.testing.assert_allclose(
+        np.percentile(drawn, [2.5, 25, 75, 97.5]), np.percentile(plain, [2.5, 25, 75, 97.5]), atol=0.4 * spread
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_metric_is_complete_deterministic_and_within_its_bounds(name: str) -> None:
+    found, given = metric(name), sample_for(name)
+    assert found.summary
+    assert set(found.kinds) <= set(DEFAULTS)
+    assert found.unit in ("fraction", "number")
+    low, high = found.bounds
+    first, second = (found.resampled(given, generator_for("artifact", "set", name), 100) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert low <= found.score(given) <= high
+    assert ((first >= low) & (first <= high)).all()
+    assert found.obstacle(given) is None
+    other = regression() if given.kind == "classification" else classification()
+    assert found.obstacle(other) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_better_predictions_score_better(name: str) -> None:
+    if name == "ece":
+        pytest.skip("calibration is not monotone in the quality of single predictions")
+    found, given = metric(name), sample_for(name)
+    if given.kind == "regression":
+        whole = np.zeros(0, dtype=np.int64)
+        perfect = Predictions("regression", (), whole, whole, np.zeros((0, 0)), given.gold_value, given.gold_value)
+    else:
+        sure = np.eye(len(given.labels))[given.gold]
+        perfect = Predictions("classification", given.labels, given.gold, given.gold, sure, *[np.zeros(0)] * 2)
+    assert (found.score(perfect) > found.score(given)) == found.higher_is_better
+
+
+def test_the_stored_calibration_case_is_met() -> None:
+    folder = GOLDEN / "calibration"
+    if not folder.is_dir():
+        pytest.skip(f"the optional reference numbers are not there ({folder})")
+    from safetensors.numpy import load_file
+
+    inputs = load_file(folder / "inputs.safetensors")
+    case = json.loads((folder / "case.json").read_text())
+    probabilities, gold = inputs["probability"], inputs["labels"].astype(np.int64)
+    given = Predictions(
+        "classification", ("a", "b", "c"), gold, probabilities.argmax(1), probabilities, np.zeros(0), np.zeros(0)
+    )
+    values, tolerance = case["values"], case["tolerance"]
+    assert metric("ece").score(given) == pytest.approx(values["ece15"], abs=tolerance["ece_abs"])
+    for name, key in (("accuracy", "accuracy"), ("brier", "brier_sum"), ("nll", "nll")):
+        assert metric(name).score(given) == pytest.approx(values[key], abs=tolerance["others_abs"])
+
+
+def test_bins_of_the_calibration_error_are_closed_on_the_right() -> None:
+    edge = 9 / 15  # in the ninth bin together with 0.55; one bin higher it would stand alone
+    probabilities = np.array([[edge, 1 - edge], [0.55, 0.45]])
+    gold = np.array([0, 1])
+    given = Predictions("classification", ("a", "b"), gold, np.array([0, 0]), probabilities, np.zeros(0), np.zeros(0))
+    together = abs(0.5 - (edge + 0.55) / 2)
+    assert metric("ece").score(given) == pytest.approx(together)
+
+
+def test_a_row_without_a_prediction_counts_as_wrong_and_is_no_label() -> None:
+    given = classification(rows=60, labels=3, without=6)
+    assert metric("accuracy").score(given) == pytest.approx(np.mean(given.pred == given.gold))
+    labels = [0, 1, 2]
+    expected = sklearn.metrics.f1_score(given.gold, given.pred, labels=labels, average="macro")
+    assert metric("f1_macro").score(given) == pytest.approx(expected)
+    assert metric("matthews").score(given) == pytest.approx(sklearn.metrics.matthews_corrcoef(given.gold, given.pred))
+    assert np.isnan(metric("ece").score(given))
+
+
+def test_labels_that_nobody_uses_do_not_enter_the_macro_mean() -> None:
+    gold, pred = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    given = Predictions("classification", ("a", "b", "c"), gold, pred, np.full((4, 3), 1 / 3), *[np.zeros(0)] * 2)
+    assert metric("f1_macro").score(given) == pytest.approx(sklearn.metrics.f1_score(gold, pred, average="macro"))
+
+
+def test_constant_predictions_have_no_correlation_and_no_matthews() -> None:
+    flat = regression()
+    flat = Predictions("regression", (), flat.gold, flat.pred, flat.probabilities, flat.gold_value, 0 * flat.gold_value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert all(np.isnan(metric(name).score(flat)) for name in ("pearson", "spearman", "pearson_spearman"))
+    same = classification()
+    same = Predictions("classification", same.labels, same.gold, 0 * same.pred, same.probabilities, *[np.zeros(0)] * 2)
+    assert metric("matthews").score(same) == 0
+
+
+def test_the_positive_label_of_f1_is_the_last_and_more_labels_are_refused() -> None:
+    gold, pred = np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])
+    given = Predictions("classification", ("no", "yes"), gold, pred, np.full((4, 2), 0.5), *[np.zeros(0)] * 2)
+    assert metric("f1").score(given) == pytest.approx(2 / 3)
+    obstacle = metric("f1").obstacle(classification(labels=3))
+    assert obstacle is not None
+    assert "f1_macro" in obstacle
+
+
+def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(300):
+        right = generator.random(200) < 0.7
+        gold = np.zeros(200, dtype=np.int64)
+        probabilities = np.tile([0.5, 0.5], (200, 1))
+        given = Predictions("classification", ("a", "b"), gold, 1 - right.astype(int), probabilities, *[np.zeros(0)] * 2)
+        interval = percentile_interval(metric("accuracy").resampled(given, generator_for(str(trial)), 500))
+        assert interval is not None
+        covered += interval[0] <= 0.7 <= interval[1]
+    # three standard errors of 300 trials at 0.95 are 0.038
+    assert covered / 300 == pytest.approx(0.945, abs=0.04)
+
+
+def test_an_interval_is_empty_where_many_resamples_are_undefined() -> None:
+    values = np.arange(100.0)
+    assert percentile_interval(values) is not None
+    values[:10] = np.nan
+    assert percentile_interval(values) is None
+    assert percentile_interval(np.zeros(0)) is None

@@ -1,0 +1,36 @@
+# Logits of one artifact on every evaluation set of its task.
+rule predict:
+    input:
+        unpack(PLAN.inputs("predict")),
+    output:
+        predictions=PLAN.pattern("predictions"),
+    log:
+        PLAN.log("predict", "{artifact}"),
+    params:
+        job=PLAN.arguments("predict"),
+    conda:
+        "ftbench"
+    message:
+        "predicting with {wildcards.artifact}"
+    shell:
+        "python -m ftbench.stage predict {params.job} --threads {threads}"
+        " --outputs predictions={output.predictions} > {log} 2>&1"
+
+
+# Metrics of one artifact, from its stored predictions.
+rule score:
+    input:
+        unpack(PLAN.inputs("score")),
+    output:
+        metrics=PLAN.pattern("metrics"),
+    log:
+        PLAN.log("score", "{artifact}"),
+    params:
+        job=PLAN.arguments("score"),
+    conda:
+        "ftbench"
+    message:
+        "scoring {wildcards.artifact}"
+    shell:
+        "python -m ftbench.stage score {params.job} --threads {threads}"
+        " --outputs metrics={output.metrics} > {log} 2>&1"

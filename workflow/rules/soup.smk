@@ -1,0 +1,18 @@
+# One soup of the runs of a family.
+rule soup:
+    input:
+        unpack(PLAN.inputs("soup")),
+    output:
+        model=PLAN.pattern("soup_model"),
+        record=PLAN.pattern("recipe"),
+    log:
+        PLAN.log("soup", "{task}/{model}/{soup}"),
+    params:
+        job=PLAN.arguments("soup"),
+    conda:
+        "ftbench"
+    message:
+        "making the soup {wildcards.soup} of {wildcards.model} on {wildcards.task}"
+    shell:
+        "python -m ftbench.stage soup {params.job} --threads {threads}"
+        " --outputs model={output.model} record={output.record} > {log} 2>&1"

@@ -1,0 +1,61 @@
+from ftbench.paths import COLLECTED, COMPARED
+
+
+# The tables of the study, from everything that its jobs left.
+rule collect:
+    input:
+        PLAN.collected,
+    output:
+        **PLAN.tables(COLLECTED),
+    log:
+        PLAN.log("collect", "study"),
+    params:
+        job=PLAN.arguments("collect"),
+        outputs=PLAN.outputs("collect"),
+    conda:
+        "ftbench"
+    message:
+        "collecting the tables"
+    shell:
+        "python -m ftbench.stage collect {params.job} --threads {threads}"
+        " --outputs {params.outputs} > {log} 2>&1"
+
+
+# Every method against the baseline, paired by seed.
+rule compare:
+    input:
+        unpack(PLAN.inputs("compare")),
+    output:
+        **PLAN.tables(COMPARED),
+    log:
+        PLAN.log("compare", "study"),
+    params:
+        job=PLAN.arguments("compare"),
+        outputs=PLAN.outputs("compare"),
+    conda:
+        "ftbench"
+    message:
+        "comparing the methods"
+    shell:
+        "python -m ftbench.stage compare {params.job} --threads {threads}"
+        " --outputs {params.outputs} > {log} 2>&1"
+
+
+# The page, the leaderboard and the figures.
+rule report:
+    input:
+        unpack(PLAN.inputs("report")),
+    output:
+        **PLAN.pages(),
+    log:
+        PLAN.log("report", "study"),
+    params:
+        job=PLAN.arguments("report"),
+        outputs=PLAN.outputs("report"),
+    conda:
+        "ftbench"
+    message:
+        "writing the report"
+    shell:
+        "python -m ftbench.stage report {params.job} --threads {threads}"
+        " --outputs {params.outputs} > {log} 2>&1"
