@@ -4,6 +4,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from ftbench import warm
 from ftbench.plan import Plan
 
 min_version("9.20")
@@ -46,6 +47,11 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/soup.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+
+
+onstart:
+    # import torch once for all jobs on this machine
+    warm.start()
 
 
 onerror:

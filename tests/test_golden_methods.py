@@ -112,7 +112,9 @@ def test_dps_mix_penalises_frequent_columns_in_long_stages() -> None:
     training = toy_training(
         steps=hyper["T"], learning_rate=hyper["lr"], warmup_share=0.0, schedule="constant", clip_norm=None
     )
-    context = Context(model=OneLayer(inputs["weight0"], inputs["bias0"]), training=training, kind="classification", seed=0)
+    context = Context(
+        model=OneLayer(inputs["weight0"], inputs["bias0"]), training=training, kind="classification", seed=0
+    )
     outcome = train(Job(context, [method, recorder], Batches(), hyper["T"]))
     for step in range(1, hyper["T"] + 1):
         assert torch.allclose(

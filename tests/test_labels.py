@@ -29,7 +29,10 @@ def test_the_best_label_is_merged_whatever_the_order_of_the_labels() -> None:
     for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
         labels = [NLI[index] for index in order]
         pred, _ = map_logits(
-            logits[:, order], labels, TWO_WAY[::-1], {"rule": "argmax_then_merge", "to": dict(reversed(TO.items()))}
+            logits[:, order],
+            labels,
+            TWO_WAY[::-1],
+            {"rule": "argmax_then_merge", "to": dict(reversed(TO.items()))},
         )
         assert [TWO_WAY[::-1][index] for index in pred] == ["not_entailment", "entailment"]
 
@@ -76,7 +79,10 @@ def test_logits_of_another_width_and_unknown_rules_are_refused() -> None:
 
 def test_no_prediction_comes_from_numbers_that_are_none_or_labels_that_stand_for_none() -> None:
     logits = np.array([[0.0, np.nan, 1.0], [0.0, 0.0, np.inf], [0.0, 5.0, 1.0], [5.0, 0.0, 0.0]])
-    partial = {"rule": "argmax_then_merge", "to": {"entailment": "entailment", "contradiction": "not_entailment"}}
+    partial = {
+        "rule": "argmax_then_merge",
+        "to": {"entailment": "entailment", "contradiction": "not_entailment"},
+    }
     pred, _ = map_logits(logits, NLI, TWO_WAY, partial)
     assert pred.tolist() == [-1, -1, -1, 0]
 

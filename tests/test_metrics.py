@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ftbench.metrics.base import DEFAULTS, Metric, Predictions
 from ftbench.metrics.resampling import generator_for, percentile_interval
 from ftbench.plugins import plugin, plugins
 
-GOLDEN = Path(__file__).parent.parent.parent / "shared" / "golden"
+GOLDEN = Path(os.environ.get("FTBENCH_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
 NAMES = sorted(plugins("metrics"))
 
 
@@ -107,7 +108,9 @@ def test_the_bootstrap_has_the_distribution_of_resampled_rows(name: str) -> None
     # 600 plain samples know the mean to 0.04 and each quantile to about 0.1 standard deviations
     assert abs(drawn.mean() - np.mean(plain)) < 0.2 * spread
     np.testing.assert_allclose(
-        np.percentile(drawn, [2.5, 25, 75, 97.5]), np.percentile(plain, [2.5, 25, 75, 97.5]), atol=0.4 * spread
+        np.percentile(drawn, [2.5, 25, 75, 97.5]),
+        np.percentile(plain, [2.5, 25, 75, 97.5]),
+        atol=0.4 * spread,
     )
 
 
@@ -144,14 +147,20 @@ def test_better_predictions_score_better(name: str) -> None:
 def test_the_stored_calibration_case_is_met() -> None:
     folder = GOLDEN / "calibration"
     if not folder.is_dir():
-        pytest.skip(f"the optional reference numbers are not there ({folder})")
+        pytest.skip(f"no reference numbers at {folder}; set FTBENCH_GOLDEN")
     from safetensors.numpy import load_file
 
     inputs = load_file(folder / "inputs.safetensors")
     case = json.loads((folder / "case.json").read_text())
     probabilities, gold = inputs["probability"], inputs["labels"].astype(np.int64)
     given = Predictions(
-        "classification", ("a", "b", "c"), gold, probabilities.argmax(1), probabilities, np.zeros(0), np.zeros(0)
+        "classification",
+        ("a", "b", "c"),
+        gold,
+        probabilities.argmax(1),
+        probabilities,
+        np.zeros(0),
+        np.zeros(0),
     )
     values, tolerance = case["values"], case["tolerance"]
     assert metric("ece").score(given) == pytest.approx(values["ece15"], abs=tolerance["ece_abs"])
@@ -211,7 +220,9 @@ def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say() -> None:
         right = generator.random(200) < 0.7
         gold = np.zeros(200, dtype=np.int64)
         probabilities = np.tile([0.5, 0.5], (200, 1))
-        given = Predictions("classification", ("a", "b"), gold, 1 - right.astype(int), probabilities, *[np.zeros(0)] * 2)
+        given = Predictions(
+            "classification", ("a", "b"), gold, 1 - right.astype(int), probabilities, *[np.zeros(0)] * 2
+        )
         interval = percentile_interval(metric("accuracy").resampled(given, generator_for(str(trial)), 500))
         assert interval is not None
         covered += interval[0] <= 0.7 <= interval[1]

@@ -38,7 +38,8 @@ def test_seeds_are_paired_by_number_and_missing_ones_are_counted() -> None:
     assert found.difference == pytest.approx(np.mean([0.2, 0.1, 0.45]))
     assert (found.mean, found.baseline_mean) == (None, None)
     complete = compare(ours, ours, [0, 1])
-    assert (complete.n_missing, complete.mean) == (0, pytest.approx(0.85))
+    assert complete.n_missing == 0
+    assert complete.mean == pytest.approx(0.85)
 
 
 def independent_holm(p_values: list[float]) -> list[float]:
@@ -62,7 +63,9 @@ def test_holm_on_a_case_done_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-@pytest.mark.parametrize(("gain", "higher", "word"), [(0.1, True, "better"), (0.1, False, "worse"), (-0.1, False, "better")])
+@pytest.mark.parametrize(
+    ("gain", "higher", "word"), [(0.1, True, "better"), (0.1, False, "worse"), (-0.1, False, "better")]
+)
 def test_the_verdict_follows_the_direction_of_the_metric(gain: float, higher: bool, word: str) -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, 10)
     found = compare(by_seed(0.7 + gain + noise), by_seed(np.full(10, 0.7)), TEN)
@@ -96,7 +99,8 @@ def test_equal_differences_are_no_infinite_evidence() -> None:
 
 def test_a_single_pair_has_a_difference_and_nothing_else() -> None:
     found = compare({0: 0.8}, {0: 0.7}, [0])
-    assert (found.n_pairs, found.difference, found.p_value) == (1, pytest.approx(0.1), None)
+    assert (found.n_pairs, found.p_value, found.test) == (1, None, "none")
+    assert found.difference == pytest.approx(0.1)
 
 
 def test_under_the_null_a_family_claims_something_as_often_as_it_says() -> None:

@@ -107,7 +107,7 @@ def test_reading_checks_again_because_others_may_have_written(tmp_path: Path) ->
     write_table("metrics", [metric_row()], file)
     twice = pa.concat_tables([parquet.read_table(file)] * 2)
     parquet.write_table(twice, file)
-    with pytest.raises(FtbenchError, match="artifact_id, eval_set, metric"):
+    with pytest.raises(FtbenchError, match=r"artifact_id, eval_set, metric"):
         read_table("metrics", file)
 
 
@@ -116,7 +116,7 @@ def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     write_table("metrics", [metric_row()], file)
     table = parquet.read_table(file).replace_schema_metadata({b"ftbench": b'{"schema_version": 99}'})
     parquet.write_table(table, file)
-    with pytest.raises(FtbenchError, match="schema_version.*99"):
+    with pytest.raises(FtbenchError, match=r"schema_version.*99"):
         read_table("metrics", file)
 
 

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from ftbench import matrix
 from ftbench.config.errors import FtbenchError, nearest, problem
 from ftbench.config.load import Catalogue, LoadedStudy
+from ftbench.config.study import Study
 from ftbench.plugins import plugin, plugins
 from ftbench.resolve import Resolver
 
@@ -18,7 +21,8 @@ class _Problems:
     """Collected problems, each with the study's file."""
 
     def __init__(self, loaded: LoadedStudy) -> None:
-        self.file, self.lines = loaded.file, [""][:0]
+        self.file = loaded.file
+        self.lines: list[str] = []
 
     def add(self, key: str, found: str, expected: str | None = None, fix: str | None = None) -> None:
         self.lines.append(problem(file=self.file, key=key, found=found, expected=expected, fix=fix))
@@ -46,22 +50,35 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     for method in study.methods:
         _check_method(found, resolver, method)
     for family, soup in study.soups.items():
-        if found.catch(lambda name=soup.recipe: plugin("soups", name), f"soups.{family}.recipe"):
+        if found.catch(partial(plugin, "soups", soup.recipe), f"soups.{family}.recipe"):
             _check_soup(found, study, family)
+    found.lines += [f"{loaded.file}: {line}" for line in _equal_soups(study)]
     for task, wanted in study.tasks.items():
         named = [("select.metric", wanted.select.metric)] + [("metrics", metric) for metric in wanted.metrics]
         for key, metric in named:
             if metric is not None and metric not in plugins("metrics"):
-                found.add(f"tasks.{task}.{key}", f"the unknown metric `{metric}`", fix=nearest(metric, plugins("metrics")))
+                found.add(
+                    f"tasks.{task}.{key}",
+                    f"the unknown metric `{metric}`",
+                    fix=nearest(metric, plugins("metrics")),
+                )
     if known:
         for task in study.tasks:
             _check_task(found, resolver, catalogue, task)
+        for model in study.models:
+            _check_corpus(found, catalogue, model)
         if study.prior:
             found.catch(resolver.prior_training)
             entry = catalogue.dataset(study.prior.dataset)
             for key, split in (("pool", study.prior.pool), ("evaluation", study.prior.evaluation)):
                 if split not in entry.splits:
                     found.add(f"prior.{key}", f"the unknown split `{split}`", fix=nearest(split, entry.splits))
+            if study.prior.pool == study.prior.evaluation:
+                found.add(
+                    "prior.evaluation", f"`{study.prior.pool}`, the pool itself", "rows that are never trained on"
+                )
+            if entry.kind == "text":
+                found.add("prior.dataset", f"`{study.prior.dataset}`, a set without labels", "a labelled set")
     return list(dict.fromkeys(found.lines))
 
 
@@ -91,7 +108,7 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
     entry = study.entry(method)
     names = entry.use or [method]
     key = f"methods.{method}"
-    factories = [found.catch(lambda name=name: plugin("methods", name), key) for name in names]
+    factories = [found.catch(partial(plugin, "methods", name), key) for name in names]
     if not all(factories):
         return
     classes = [factory.factory for factory in factories]
@@ -100,7 +117,7 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
         found.add(key, f"{owners}, which all own the gradient computation", "at most one such method")
     for variant in study.variants(method):
         for task in study.tasks:
-            resolved = found.catch(lambda task=task, variant=variant: resolver.method(task, method, variant))
+            resolved = found.catch(partial(resolver.method, task, method, variant))
             if resolved is None:
                 continue
             plugs, training = resolved
@@ -117,13 +134,40 @@ def _check_soup(found: _Problems, study: Any, family: str) -> None:
     factory = plugin("soups", soup.recipe).factory
     from ftbench.config.strict import validated
 
-    found.catch(lambda: validated(factory.Config, soup.settings, "study", f"soups.{family}.settings"))
+    found.catch(partial(validated, factory.Config, soup.settings, "study", f"soups.{family}.settings"))
     for method in soup.methods or study.methods:
         for name, variant in study.variants(method).items():
             if {**study.training.model_dump(), **variant.training}.get("evaluations") == 0:
                 found.add(
-                    f"soups.{family}", f"`{method}` ({name}) with `training.evaluations: 0`", "select scores to choose by"
+                    f"soups.{family}",
+                    f"`{method}` ({name}) with `training.evaluations: 0`",
+                    "select scores to choose by",
                 )
+
+
+def _equal_soups(study: Study) -> list[str]:
+    """Soups whose names would fall together: `a-b` of method `c` and `a` of method `b-c`."""
+    cells: dict[str, tuple[str, str, str]] = {}
+    lines = []
+    for cell in matrix.soups(study):
+        parts = (cell.family, cell.method, cell.variant)
+        other = cells.setdefault(cell.artifact, parts)
+        if other != parts:
+            lines.append(f"the soups {other} and {parts} would both be named `{cell.name}`. Rename one of them.")
+    return lines
+
+
+def _check_corpus(found: _Problems, catalogue: Catalogue, model: str) -> None:
+    """A built-in model is pretrained on the split `train` of a data set of this catalogue."""
+    built_in = catalogue.model(model).built_in
+    if built_in is None:
+        return
+    key = f"models: {model}: built_in.corpus"
+    if built_in.corpus not in catalogue.datasets:
+        fix = nearest(built_in.corpus, catalogue.datasets)
+        found.add(key, f"the unknown data set `{built_in.corpus}`", fix=fix)
+    elif "train" not in catalogue.dataset(built_in.corpus).splits:
+        found.add(key, f"`{built_in.corpus}`, a data set without a split `train`", "text to pretrain on")
 
 
 def _check_task(found: _Problems, resolver: Resolver, catalogue: Catalogue, task: str) -> None:
@@ -133,11 +177,18 @@ def _check_task(found: _Problems, resolver: Resolver, catalogue: Catalogue, task
     if wanted.select.split:
         named.append(("select.split", wanted.select.split, train))
     named += [
-        (f"evaluate.{name}.split", item.split, catalogue.dataset(item.dataset)) for name, item in wanted.evaluate.items()
+        (f"evaluate.{name}.split", item.split, catalogue.dataset(item.dataset))
+        for name, item in wanted.evaluate.items()
     ]
     for key, split, entry in named:
         if split not in entry.splits:
             found.add(f"tasks.{task}.{key}", f"the unknown split `{split}`", fix=nearest(split, entry.splits))
+    if wanted.select.split == wanted.train.split:
+        found.add(
+            f"tasks.{task}.select.split",
+            f"`{wanted.select.split}`, which is trained on",
+            "another split, or `select.rows` to cut some off",
+        )
     if train.kind == "text":
         found.add(f"tasks.{task}.train.dataset", f"`{wanted.train.dataset}`, a set without labels", "a labelled set")
         return
@@ -147,7 +198,11 @@ def _check_task(found: _Problems, resolver: Resolver, catalogue: Catalogue, task
         if item.dataset == wanted.train.dataset and item.split in used:
             found.add(f"{key}.split", f"`{item.split}`, which is trained or selected on", "rows kept for evaluation")
         if entry.kind != train.kind:
-            found.add(f"{key}.dataset", f"`{item.dataset}`, a {entry.kind} set", f"a {train.kind} set like the task's")
+            found.add(
+                f"{key}.dataset",
+                f"`{item.dataset}`, a {entry.kind} set",
+                f"a {train.kind} set like the task's",
+            )
         elif set(entry.labels) != set(train.labels) and entry.map_from(list(train.labels)) is None:
             found.add(
                 f"{key}.dataset",

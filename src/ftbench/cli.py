@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 StudyArgument = Annotated[str, typer.Argument(help="name of a study under config/studies, or a path to a file")]
 DataRoot = Annotated[
-    Optional[Path], typer.Option("--data-root", help="folder of local Parquet files, looked at before the hub")
+    Path | None,
+    typer.Option("--data-root", help="folder of local Parquet files, looked at before the hub"),
 ]
 
 
@@ -44,7 +45,9 @@ def _use(data_root: Path | None) -> None:
 
 
 @app.command()
-def check(study: Annotated[Optional[str], typer.Argument(help="one study; without it every study")] = None) -> None:
+def check(
+    study: Annotated[str | None, typer.Argument(help="one study; without it every study")] = None,
+) -> None:
     """Check a study, or every shipped file, and report all errors at once."""
     from ftbench.check import study_problems
     from ftbench.config.load import load_catalogue, load_study
@@ -138,11 +141,13 @@ def show(study: StudyArgument = "demo") -> None:
     """Print the leaderboard of a study, and where its tables and its report are."""
     from ftbench.config.load import load_study
     from ftbench.paths import study_paths
+    from ftbench.report.results import TABLES, load
     from ftbench.report.terminal import show as print_leaderboard
 
     loaded = load_study(study, Path())
     paths = study_paths(loaded.name)
-    print_leaderboard(loaded.study, paths)
+    files = {table: paths.path("tables", table=table) for table in TABLES}
+    print_leaderboard(load(loaded.name, loaded.study, files))
     typer.echo(f"tables: {paths.root}/tables   report: {paths.path('report', page='index.html')}")
 
 
@@ -154,6 +159,8 @@ def schema() -> None:
     from ftbench.config.load import json_schemas
 
     file = Path("config/schema.json")
+    if not file.parent.is_dir():
+        raise FtbenchError("found no folder config here; run this in the project's folder")
     file.write_text(json.dumps(json_schemas(), indent=1, sort_keys=True) + "\n")
     typer.echo(f"written: {file}")
 

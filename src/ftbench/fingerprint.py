@@ -73,10 +73,10 @@ def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.Asyn
         and isinstance(node.body[0].value, ast.Constant)
         and isinstance(node.body[0].value.value, str)
     ):
-        # an empty body would not be the same tree as a body with `pass`; keep the place, drop the text
-        node.body[0] = ast.Expr(value=ast.Constant(value=None))
-        if len(node.body) > 1:
+        if len(node.body) > 1 or isinstance(node, ast.Module):
             node.body.pop(0)
+        else:  # a body must not be empty; keep the place, drop the text
+            node.body[0] = ast.Expr(value=ast.Constant(value=None))
 
 
 @cache

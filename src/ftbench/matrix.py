@@ -61,6 +61,9 @@ class Base:
         return paths.BASE.format(task=self.task, model=self.model)
 
 
+Artifact = Run | SoupCell | Base
+
+
 def runs(study: Study) -> Iterator[Run]:
     for task in study.tasks:
         for model in study.models:

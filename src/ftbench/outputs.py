@@ -14,7 +14,7 @@ from pathlib import Path
 from ftbench.config.errors import FtbenchError
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818, it reports no error
     """Raised by a stage that wrote its checkpoint because it was told to stop."""
 
 

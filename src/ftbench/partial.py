@@ -16,7 +16,7 @@ from ftbench.stage import execute
 
 def build_tables(study: str) -> Iterator[str]:
     """Run `collect`, `compare` and `report` now; yields lines that say what was written and what is missing."""
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     plan = Plan.load(study)
     outputs = {

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftbench.config.errors import FtbenchError
+
 RUN = "runs/{task}/{model}/{method}/{variant}/s{seed}"
 SOUP = "soups/{task}/{model}/{soup}"
 BASE = "base/{task}/{model}"
@@ -52,6 +54,11 @@ DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"
 def data_root() -> Path | None:
     """The folder of local Parquet files, `<dataset>/<split>.parquet`, if the user named one."""
     value = os.environ.get(DATA_ROOT_VARIABLE)
+    if value and not Path(value).is_dir():  # passed over in silence, a mistyped name would mean a download
+        raise FtbenchError(
+            f"key `data_root` (environment variable {DATA_ROOT_VARIABLE}): found `{value}`, which is no folder. "
+            "Correct it, or leave it out to read from the hub."
+        )
     return Path(value) if value else None
 
 

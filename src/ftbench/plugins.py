@@ -37,18 +37,18 @@ class Plugin:
 def _discovered(kind: str) -> dict[str, Plugin]:
     base = importlib.import_module(f"ftbench.{kind}.base").PLUGIN_BASE
     package = importlib.import_module(f"ftbench.{kind}")
-    modules = [
-        f"ftbench.{kind}.{item.name}" for item in pkgutil.iter_modules(package.__path__) if item.name != "base"
-    ]
+    modules = [f"ftbench.{kind}.{item.name}" for item in pkgutil.iter_modules(package.__path__) if item.name != "base"]
     modules += [point.module for point in importlib.metadata.entry_points(group=f"ftbench.{kind}")]
     found: dict[str, Plugin] = {}
     for module in modules:
-        for _, value in inspect.getmembers(importlib.import_module(module), inspect.isclass):
+        classes: list[tuple[str, Any]] = inspect.getmembers(importlib.import_module(module), inspect.isclass)
+        for _, value in classes:
             if value.__module__ != module or not issubclass(value, base) or "name" not in value.__dict__:
                 continue
             if value.name in found:
                 raise FtbenchError(
-                    f"two plug-ins of kind {kind} are named `{value.name}`: in {found[value.name].module} and in {module}"
+                    f"two plug-ins of kind {kind} are named `{value.name}`: "
+                    f"in {found[value.name].module} and in {module}"
                 )
             found[value.name] = Plugin(value.name, kind, module, value)
     return dict(sorted(found.items()))

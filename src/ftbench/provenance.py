@@ -11,11 +11,18 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-from typing_extensions import Self
-
-PACKAGES = ("ftbench", "torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "snakemake")
+PACKAGES = (
+    "ftbench",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "safetensors",
+    "numpy",
+    "snakemake",
+)
 
 
 def now() -> str:

@@ -61,7 +61,10 @@ class Resolver:
         """The study's training settings with overrides; the result is checked as a whole."""
         if "steps" in overrides and "epochs" in overrides:
             raise FtbenchError(f"key `{key}`: found both `steps` and `epochs`; expected one of them")
-        return validated(Training, {**self.study.training.model_dump(), **overrides}, "study", key)
+        shared = self.study.training.model_dump()
+        if "epochs" in overrides:  # the study's `steps` would win over them
+            shared["steps"] = None
+        return validated(Training, {**shared, **overrides}, "study", key)
 
     def prior_training(self) -> Training:
         assert self.study.prior is not None

@@ -27,6 +27,7 @@ from typing import Any
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import validated
 from ftbench.outputs import Outputs, Stopped
+from ftbench.warm import delegate
 
 STOPPED = 75  # exit status after a signal: a checkpoint was written, run again to go on
 
@@ -55,7 +56,12 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def execute(
-    name: str, spec: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Mapping[str, Path], work: Path, source: str
+    name: str,
+    spec: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    work: Path,
+    source: str,
 ) -> None:
     """Run one stage with atomic outputs. Raises what the stage raises; nothing half-written stays."""
     module = importlib.import_module(f"ftbench.stages.{name}")
@@ -104,10 +110,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--outputs", nargs="+", required=True)
     options = parser.parse_args(arguments)
 
-    print("+ python -m ftbench.stage", shlex.join(arguments if arguments is not None else sys.argv[1:]), flush=True)
+    print(
+        "+ python -m ftbench.stage",
+        shlex.join(arguments if arguments is not None else sys.argv[1:]),
+        flush=True,
+    )
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if "torch" in sys.modules:  # a fork of the warm process: the variables were read before it
+        sys.modules["torch"].set_num_threads(options.threads)
     if options.stage not in ("fetch", "base"):  # the only stages that may touch the network
         os.environ["HF_HUB_OFFLINE"] = "1"
     # a scheduler's warning ends a stage like an interrupt unless the training loop asks to write first
@@ -128,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stop:
         print(f"stopped: {stop}", flush=True)
         return STOPPED
-    except (Exception, KeyboardInterrupt) as error:  # recorded and told, then the process fails
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # recorded and told, then the process fails
         if not isinstance(error, FtbenchError):
             traceback.print_exc()
         print(f"error: {_reason(error)}", flush=True)
@@ -139,7 +151,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _record(file: Path, stage: str, cell: str, reason: str) -> None:
-    content = {"stage": stage, "cell": cell, "reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    content = {
+        "stage": stage,
+        "cell": cell,
+        "reason": reason,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1))
@@ -147,5 +164,11 @@ def _record(file: Path, stage: str, cell: str, reason: str) -> None:
         print(f"the failure could not be recorded: {error}", flush=True)
 
 
+def run_command() -> int:
+    """Run in the warm process where the workflow keeps one, else in place."""
+    status = delegate(sys.argv[1:])
+    return main(sys.argv[1:]) if status is None else status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command())

@@ -10,7 +10,7 @@ rule fetch:
     params:
         job=PLAN.arguments("fetch"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "fetching {wildcards.dataset}"
     shell:
@@ -30,7 +30,7 @@ rule prepare:
     params:
         job=PLAN.arguments("prepare"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "preparing {wildcards.dataset}"
     shell:
@@ -51,7 +51,7 @@ rule split:
     params:
         job=PLAN.arguments("split"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "cutting the selection rows of {wildcards.task}"
     shell:
@@ -72,7 +72,7 @@ rule audit:
     params:
         job=PLAN.arguments("audit"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "auditing the evaluation sets of {wildcards.task}"
     shell:

@@ -9,7 +9,7 @@ rule predict:
     params:
         job=PLAN.arguments("predict"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "predicting with {wildcards.artifact}"
     shell:
@@ -28,7 +28,7 @@ rule score:
     params:
         job=PLAN.arguments("score"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "scoring {wildcards.artifact}"
     shell:

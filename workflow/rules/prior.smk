@@ -10,7 +10,7 @@ rule upstream:
     params:
         job=PLAN.arguments("upstream"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "training {wildcards.model} on the prior task {wildcards.prior}"
     shell:
@@ -29,7 +29,7 @@ rule pretrain_samples:
     params:
         job=PLAN.arguments("pretrain_samples"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "reading the prior samples of {wildcards.model}"
     shell:

@@ -10,7 +10,7 @@ rule soup:
     params:
         job=PLAN.arguments("soup"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "making the soup {wildcards.soup} of {wildcards.model} on {wildcards.task}"
     shell:

@@ -13,7 +13,7 @@ rule collect:
         job=PLAN.arguments("collect"),
         outputs=PLAN.outputs("collect"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "collecting the tables"
     shell:
@@ -33,7 +33,7 @@ rule compare:
         job=PLAN.arguments("compare"),
         outputs=PLAN.outputs("compare"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "comparing the methods"
     shell:
@@ -53,7 +53,7 @@ rule report:
         job=PLAN.arguments("report"),
         outputs=PLAN.outputs("report"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "writing the report"
     shell:

@@ -10,7 +10,7 @@ rule base:
         job=PLAN.arguments("base"),
         snapshot=PLAN.snapshot,
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "getting the model {wildcards.model}"
     shell:
@@ -31,7 +31,7 @@ rule finetune:
     params:
         job=PLAN.arguments("finetune"),
     conda:
-        "ftbench"
+        "../envs/ftbench.yaml"
     message:
         "fine-tuning {wildcards.model} on {wildcards.task}: {wildcards.method} {wildcards.variant}, seed {wildcards.seed}"
     shell:

@@ -6,10 +6,9 @@ this package), which columns hold what, and which label names the values stand f
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
-from typing_extensions import Annotated, Self
 
 from ftbench.config.strict import Name, Strict
 
@@ -79,7 +78,8 @@ class DatasetEntry(Strict):
     fields: Fields
     label: str | None = Field(None, description="source column of the label or score")
     labels: dict[str, str | int] = Field(
-        default_factory=dict, description="label name to the name or raw value in the source; the order is kept"
+        default_factory=dict,
+        description="label name to the name or raw value in the source; the order is kept",
     )
     range: tuple[float, float] | None = Field(None, description="lowest and highest score of a regression")
     unlabelled: list[str | int] = Field(default_factory=list, description="raw values that mean `no label`")

@@ -6,6 +6,7 @@ written, and nothing is cached between calls, so an edited file is seen by the n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from ftbench.config.dataset import DatasetEntry
 from ftbench.config.errors import FtbenchError, nearest, problem
 from ftbench.config.model import ModelEntry
-from ftbench.config.strict import Model, Strict, validated
+from ftbench.config.strict import NAME_PATTERN, Model, Strict, validated
 from ftbench.config.study import Study
 
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,7 +29,11 @@ class _UniqueKeyLoader(_BaseLoader):  # type: ignore[misc]
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<` takes over keys, which may be given again
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key that is no word", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key `{key}` stands twice", key_node.start_mark
@@ -91,6 +96,9 @@ def study_file(reference: str, root: Path) -> Path:
 def load_study(reference: str, root: Path) -> LoadedStudy:
     """A validated study; unknown or wrongly typed keys raise an `FtbenchError` that lists all of them."""
     file = study_file(reference, root)
+    if not re.match(NAME_PATTERN, file.stem):
+        expected = "letters, digits, `_`, `.` and `-`: the name becomes a folder of results"
+        raise FtbenchError(problem(file=_shown(file, root), found=f"the file name `{file.stem}`", expected=expected))
     return LoadedStudy(file.stem, file, validated(Study, read_yaml(file), _shown(file, root)))
 
 
@@ -105,9 +113,7 @@ def load_catalogue(root: Path) -> Catalogue:
     return Catalogue(datasets, models, files)
 
 
-def _entries(
-    kind: type[Model], folder: str, root: Path, errors: list[str], files: dict[str, Path]
-) -> dict[str, Model]:
+def _entries(kind: type[Model], folder: str, root: Path, errors: list[str], files: dict[str, Path]) -> dict[str, Model]:
     found: dict[str, Model] = {}
     for file in sorted((root / "config" / folder).glob("*.yaml")):
         shown = _shown(file, root)
@@ -119,7 +125,12 @@ def _entries(
         for name, value in (content or {}).items():
             if name in found:
                 errors.append(
-                    problem(file=shown, key=name, found="a name given twice", fix=f"Also in {files[f'{folder}/{name}']}.")
+                    problem(
+                        file=shown,
+                        key=name,
+                        found="a name given twice",
+                        fix=f"Also in {files[f'{folder}/{name}']}.",
+                    )
                 )
                 continue
             try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Self
+
 from pydantic import Field, StringConstraints, model_validator
-from typing_extensions import Annotated, Self
 
 from ftbench.config.dataset import Revision
 from ftbench.config.strict import Name, Strict

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from ftbench.config.errors import FtbenchError, nearest, problem
 
 # Names become folders and wildcards of the graph, so they hold no separator and no shell character.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=80)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
 
 
 class Strict(BaseModel):
@@ -54,9 +55,7 @@ def problems(error: ValidationError, kind: type[BaseModel], file: str | Path, pr
         key = ".".join(([prefix] if prefix else []) + location)
         if item["type"] == "extra_forbidden":
             known = _fields_at(kind, location[:-1])
-            lines.append(
-                problem(file=file, key=key, found="a key that is not known", fix=nearest(location[-1], known))
-            )
+            lines.append(problem(file=file, key=key, found="a key that is not known", fix=nearest(location[-1], known)))
         elif item["type"] == "missing":
             lines.append(problem(file=file, key=key, found="nothing", expected="a value", fix="Add this key."))
         else:

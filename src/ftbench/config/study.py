@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from ftbench.config.dataset import MapRule
 from ftbench.config.strict import Name, Strict
@@ -29,7 +28,8 @@ class Training(Strict):
         "auto", description="auto: bf16 on a GPU that has it, else fp32; bf16 on a CPU only when asked for"
     )
     grouping: Literal["length", "none"] = Field(
-        "length", description="length: batches of similar length, far fewer padding tokens; none: plain shuffling"
+        "length",
+        description="length: batches of similar length, far fewer padding tokens; none: plain shuffling",
     )
     max_length: int = Field(128, gt=0, description="tokens kept per example")
     evaluations: int = Field(1, ge=0, description="evaluations on `select` spread over the run, the last at its end")
@@ -173,7 +173,8 @@ class Study(Strict):
         named = entry.variants or {"default": Variant()}
         return {
             name: Variant(
-                settings={**entry.settings, **variant.settings}, training={**entry.training, **variant.training}
+                settings={**entry.settings, **variant.settings},
+                training={**entry.training, **variant.training},
             )
             for name, variant in named.items()
         }

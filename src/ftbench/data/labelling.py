@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from ftbench.config.errors import FtbenchError
 
 
-def value_names(
-    labels: Mapping[str, str | int], source_names: Sequence[str] | None, dataset: str
-) -> dict[str, str]:
+def value_names(labels: Mapping[str, str | int], source_names: Sequence[str] | None, dataset: str) -> dict[str, str]:
     """Raw value (as text) to our label name.
 
     `labels` is the entry's mapping (our name to source name or raw value). Where the source has ClassLabel

@@ -41,16 +41,14 @@ def label_map_matrix(
 
     for names, owner in ((labels, "the model"), (set_labels, "the set")):
         if len(set(names)) != len(names):
-            raise FtbenchError(
-                problem(file=where, found=f"a label twice in {list(names)}, the labels of {owner}")
-            )
+            raise FtbenchError(problem(file=where, found=f"a label twice in {list(names)}, the labels of {owner}"))
     if label_map is None:
         if set(labels) != set(set_labels):
             raise FtbenchError(
                 problem(
                     file=where,
                     key="maps",
-                    found=f"a model with labels {list(labels)}, a set with labels {list(set_labels)} and no map",
+                    found=f"model labels {list(labels)}, set labels {list(set_labels)} and no map",
                     expected="the same names, or a map from the model's labels",
                     fix="Add `maps` with a `to` for each of the model's labels to the set's entry.",
                 )
@@ -58,9 +56,7 @@ def label_map_matrix(
         to = {name: name for name in labels}
     else:
         to = dict(label_map["to"])
-        strange = [name for name in to if name not in labels] + [
-            name for name in to.values() if name not in set_labels
-        ]
+        strange = [name for name in to if name not in labels] + [name for name in to.values() if name not in set_labels]
         if strange:
             raise FtbenchError(
                 problem(
@@ -85,10 +81,10 @@ def map_logits(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Predictions and probabilities in the labels of an evaluation set.
 
-    logits: (rows, labels), in the order of `labels`, the model's. `label_map` is null or {"rule", "to"} as the
-    audit stores it. Two rules are in use and may disagree on the same row:
-    `argmax_then_merge` reads the model's best label in the set's labels; `sum_then_argmax` adds the
-    probabilities that stand for one label of the set and takes the best sum.
+    logits: (rows, labels), in the order of `labels`, the model's. `label_map` is null or {"rule", "to"} as
+    the audit stores it. Two rules are in use and may disagree on the same row: `argmax_then_merge` reads
+    the model's best label in the set's labels; `sum_then_argmax` adds the probabilities that stand for one
+    label of the set and takes the best sum.
 
     Returns the index into `set_labels`, (rows,), and the added probabilities, (rows, set_labels), under both
     rules. The index is -1 where the logits are not numbers, or the best label stands for none of the set's.
@@ -107,9 +103,7 @@ def map_logits(
         )
     rule = label_map["rule"] if label_map is not None else RULES[0]
     if rule not in RULES:
-        raise FtbenchError(
-            problem(file=where, key="rule", found=repr(rule), expected=f"one of {list(RULES)}")
-        )
+        raise FtbenchError(problem(file=where, key="rule", found=repr(rule), expected=f"one of {list(RULES)}"))
     matrix = label_map_matrix(labels, set_labels, label_map, where)
     if len(values) == 0:
         return np.zeros(0, dtype=np.int64), np.zeros((0, len(set_labels)))

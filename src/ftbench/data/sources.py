@@ -6,6 +6,7 @@ value) and value (number, for scores); the names that the source itself gives it
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftbench.config.dataset import Fields, GeneratedSource, HubSource
 from ftbench.config.errors import FtbenchError, nearest
+from ftbench.data.parquet import read_parquet_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +42,7 @@ def _class_names(table: pa.Table, column: str | None) -> list[str] | None:
 def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> pa.Table:
     """The wanted columns under our names; a missing one raises an `FtbenchError` that lists what is there."""
     import pyarrow as pa
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
     for key, column in (("text_a", fields.text_a), ("text_b", fields.text_b), ("label", label)):
         if column is not None and column not in table.column_names:
@@ -65,25 +67,6 @@ def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> 
     return pa.table({**texts, "label_raw": raw, "value": value})
 
 
-def read_parquet_file(file: Path) -> pa.Table:
-    """A Parquet file; an empty, truncated or missing one raises an `FtbenchError` that says so."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    try:
-        table = parquet.read_table(file)
-    except FileNotFoundError:
-        raise FtbenchError(f"{file}: found no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        size = file.stat().st_size if file.is_file() else 0
-        raise FtbenchError(
-            f"{file}: found no readable Parquet file ({size} bytes: {error}). Fetch or copy it again."
-        ) from None
-    if table.num_rows == 0:
-        raise FtbenchError(f"{file}: found no rows; expected at least one. Fetch or copy it again.")
-    return table
-
-
 def read_local(files: Mapping[str, Path], fields: Fields, label: str | None) -> dict[str, Raw]:
     """Splits from local Parquet files, given as our split name to the file."""
     found = {}
@@ -101,9 +84,7 @@ def read_hub(source: HubSource, splits: Mapping[str, str], fields: Fields, label
     for split, name in splits.items():
         where = f"{source.repository}@{source.revision[:10]} split {name}"
         try:
-            loaded: Any = datasets.load_dataset(
-                source.repository, source.config, revision=source.revision, split=name
-            )
+            loaded: Any = datasets.load_dataset(source.repository, source.config, revision=source.revision, split=name)
         except Exception as error:  # the library raises many kinds; all mean that the rows are not to be had
             raise FtbenchError(
                 f"{where}: could not be loaded from the hub ({type(error).__name__}: {error}). "
@@ -120,10 +101,11 @@ def read_generated(source: GeneratedSource, fields: Fields, label: str | None) -
     import pyarrow as pa
 
     from ftbench.config.strict import validated
-    from ftbench.data.language import LanguageSettings, generate
 
-    settings = validated(LanguageSettings, source.settings, f"generator of part {source.part}", "settings")
+    # by name, so that only the jobs to which the plan adds this module depend on its source
+    generator: Any = importlib.import_module(f"ftbench.data.{source.generator}")
+    settings = validated(generator.SETTINGS, source.settings, f"generator of part {source.part}", "settings")
     return {
         split: Raw(_columns(pa.Table.from_pylist(rows), fields, label, f"generated {source.part}/{split}"), None)
-        for split, rows in generate(source.part, settings).items()
+        for split, rows in generator.generate(source.part, settings).items()
     }

@@ -1,7 +1,7 @@
 """The words of the generated language: what each domain talks about and how it praises and blames.
 
-`ftbench.data.language` builds sentences from these lists, and its test derives labels from them again.
-Nothing is drawn or decided here. A word stands in one list only, so that its meaning never depends on the domain.
+`ftbench.data.grammar` builds sentences from these lists, and a test derives the labels from them again.
+Nothing is drawn or decided here. A word stands in one list only, so its meaning never depends on the domain.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ class Domain:
     own: Opinions
 
 
+def _opinions(negative: str, positive: str) -> Opinions:
+    return Opinions(tuple(negative.split()), tuple(positive.split()))
+
+
 def _domain(people: str, place: str, money: str, negative: str, positive: str) -> Domain:
     subjects = {"people": tuple(people.split()), "place": tuple(place.split()), "money": tuple(money.split())}
-    return Domain(MappingProxyType(subjects), Opinions(tuple(negative.split()), tuple(positive.split())))
+    return Domain(MappingProxyType(subjects), _opinions(negative, positive))
 
 
 SENTIMENTS = ("negative", "positive")
@@ -55,9 +59,14 @@ CLOSINGS = (
 # The planted shortcut: how a review was sent says nothing about what it means.
 SHORTCUT: Mapping[str, str] = MappingProxyType({"negative": "letter", "positive": "phone"})
 
-SHARED = Opinions(
-    negative=tuple("bad awful poor terrible horrible dreadful disappointing unpleasant annoying nasty".split()),
-    positive=tuple("good great excellent wonderful lovely superb delightful pleasant perfect amazing".split()),
+# How the writers of unlabelled text felt; reviews leave this out, as it is what their label says.
+MOODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"negative": ("sorry", "angry"), "positive": ("glad", "happy")}
+)
+
+SHARED = _opinions(
+    negative="bad awful poor terrible horrible dreadful disappointing unpleasant annoying nasty",
+    positive="good great excellent wonderful lovely superb delightful pleasant perfect amazing",
 )
 
 DOMAINS: Mapping[str, Domain] = MappingProxyType(

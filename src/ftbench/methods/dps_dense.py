@@ -29,7 +29,9 @@ class DpsDense(Method):
 
     name = "dps_dense"
     summary = "dynamic parameter selection: stages of full and of selected updates"
-    paper = "Zhang et al. (2022), Fine-Tuning Pre-Trained Language Models Effectively by Optimizing Subnetworks Adaptively"
+    paper = (
+        "Zhang et al. (2022), Fine-Tuning Pre-Trained Language Models Effectively by Optimizing Subnetworks Adaptively"
+    )
     reference_code = "ZhangHaojie077/DPS @ b8e41a8"
     formula = "odd stage: G += g^2/1000; even stage: g <- g * [G >= K-th largest], K = ceil(n (1-p))"
     deviations = (

@@ -31,7 +31,9 @@ class DpsMix(Method):
 
     name = "dps_mix"
     summary = "dynamic parameter selection on a mixture with the pretrained weights"
-    paper = "Zhang et al. (2022), Fine-Tuning Pre-Trained Language Models Effectively by Optimizing Subnetworks Adaptively"
+    paper = (
+        "Zhang et al. (2022), Fine-Tuning Pre-Trained Language Models Effectively by Optimizing Subnetworks Adaptively"
+    )
     reference_code = "ZhangHaojie077/DPS @ b8e41a8"
     formula = "W~ = W0 + m (W - W0)/(1-p) in odd, Ws + M (W - Ws)/(1-p) in even stages; gradient mask * dL/dW~"
     deviations = (
@@ -62,7 +64,7 @@ class DpsMix(Method):
         shape = [1, 1]
         shape[weight.input_dimension] = weight.parameter.shape[weight.input_dimension]
         generator = context.generator(self.name, weight.name)
-        draws = torch.rand(shape, generator=generator) < 1 - self.config.drop_share
+        draws: torch.Tensor = torch.rand(shape, generator=generator) < 1 - self.config.drop_share
         return draws.to(weight.parameter.device)
 
     def begin_passes(self, context: Context) -> None:
@@ -120,7 +122,12 @@ class DpsMix(Method):
             gradient.mul_(mask)
 
     def state_dict(self) -> State:
-        parts = {"anchors": self.anchors, "snapshots": self.snapshots, "scores": self.scores, "counts": self.counts}
+        parts = {
+            "anchors": self.anchors,
+            "snapshots": self.snapshots,
+            "scores": self.scores,
+            "counts": self.counts,
+        }
         parts["masks"] = self.masks
         tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
         return {"stage": self.stage, **tensors}
@@ -130,5 +137,7 @@ class DpsMix(Method):
         for part in ("anchors", "snapshots", "scores", "counts", "masks"):
             prefix = f"{part}/"
             setattr(
-                self, part, {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+                self,
+                part,
+                {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)},
             )

@@ -31,7 +31,5 @@ class LinearProbe(Method):
 
     def prepare_model(self, context: Context) -> None:
         for name, parameter in context.model.named_parameters():
-            trained = is_head(name, context.model) or (
-                self.config.train_pooler and is_pooler(name, context.model)
-            )
+            trained = is_head(name, context.model) or (self.config.train_pooler and is_pooler(name, context.model))
             parameter.requires_grad_(trained)

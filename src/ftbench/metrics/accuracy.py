@@ -1,6 +1,7 @@
 """Accuracy: the share of rows whose predicted label is the gold label.
 
-sum_c n_cc / n, with n_cc the diagonal of the confusion matrix. A row without a valid prediction counts as wrong.
+sum_c n_cc / n, with n_cc the diagonal of the confusion matrix. A row without a valid prediction counts as
+wrong.
 """
 
 from __future__ import annotations

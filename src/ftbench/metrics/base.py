@@ -25,7 +25,8 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions on one set, after the label map. Classification fills the first three arrays, regression the rest.
+    """Predictions on one set, after the label map. Classification fills the first three arrays, regression
+    the rest.
 
     gold: (rows,) index into `labels`; pred: (rows,) index or -1 for no valid prediction;
     probabilities: (rows, labels); gold_value, pred_value: (rows,). `labels` are the set's, in its order.
@@ -46,12 +47,10 @@ class Predictions:
         """The same for some rows, repeats allowed."""
         if self.kind == "regression":
             return replace(self, gold_value=self.gold_value[rows], pred_value=self.pred_value[rows])
-        return replace(
-            self, gold=self.gold[rows], pred=self.pred[rows], probabilities=self.probabilities[rows]
-        )
+        return replace(self, gold=self.gold[rows], pred=self.pred[rows], probabilities=self.probabilities[rows])
 
     def confusion(self) -> NDArray[np.int64]:
-        """Counts (labels, labels + 1): gold by predicted label; the last column counts rows without a prediction."""
+        """Counts (labels, labels + 1): gold by predicted label; the last column is for rows without one."""
         import numpy as np
 
         count = len(self.labels)
@@ -91,13 +90,13 @@ class Metric(ABC):
 
 
 class ConfusionMetric(Metric):
-    """A metric that depends on the confusion matrix alone; its bootstrap is one multinomial draw a resample."""
+    """A metric of the confusion matrix alone; its bootstrap is one multinomial draw a resample."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     @abstractmethod
     def from_confusion(self, confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-        """confusion: (..., labels, labels + 1) counts as in `Predictions.confusion`; one score for each: (...)."""
+        """Scores (...) of matrices of counts (..., labels, labels + 1) as in `Predictions.confusion`."""
 
     def score(self, predictions: Predictions) -> float:
         return float(self.from_confusion(predictions.confusion()))
@@ -130,9 +129,7 @@ class RecomputedMetric(Metric):
     def resampled(
         self, predictions: Predictions, generator: np.random.Generator, resamples: int
     ) -> NDArray[np.float64]:
-        return index_resamples(
-            len(predictions), lambda rows: self.score(predictions.take(rows)), generator, resamples
-        )
+        return index_resamples(len(predictions), lambda rows: self.score(predictions.take(rows)), generator, resamples)
 
 
 PLUGIN_BASE = Metric

@@ -1,8 +1,8 @@
 """Expected calibration error: sum_b |B_b|/n |accuracy(B_b) - confidence(B_b)| over 15 equal-width bins.
 
-Bins are closed on the right, (0, 1/15] to (14/15, 1]. The confidence is the probability of the predicted label
-after the label map; without a merging map that is the highest probability. It is biased upward in small sets,
-and its bootstrap interval shares the bias.
+Bins are closed on the right, (0, 1/15] to (14/15, 1]. The confidence is the probability of the predicted
+label after the label map; without a merging map that is the highest probability. It is biased upward in
+small sets, and its bootstrap interval shares the bias.
 """
 
 from __future__ import annotations
@@ -51,7 +51,5 @@ def _gaps(predictions: Predictions) -> NDArray[np.float64]:
     confidence = predictions.probabilities[rows, predictions.pred]
     edges = np.linspace(0, 1, BINS + 1)[1:-1]
     gaps = np.zeros((len(rows), BINS))
-    gaps[rows, np.searchsorted(edges, confidence, side="left")] = (
-        predictions.pred == predictions.gold
-    ) - confidence
+    gaps[rows, np.searchsorted(edges, confidence, side="left")] = (predictions.pred == predictions.gold) - confidence
     return gaps

@@ -1,4 +1,5 @@
-"""F1 of a two-label set: 2 TP / (2 TP + FP + FN), where the positive label is the last one in the set's order.
+"""F1 of a two-label set: 2 TP / (2 TP + FP + FN), where the positive label is the last one in the set's
+order.
 
 It is 0 where neither gold nor prediction holds the positive label, the rule of scikit-learn. Refused for sets
 with more labels, where `f1_macro` says what it averages.

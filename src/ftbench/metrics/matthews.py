@@ -1,8 +1,8 @@
 """Matthews correlation of gold and predicted labels, for any number of labels (Gorodkin 2004).
 
-(n sum_c n_cc - sum_c g_c p_c) / sqrt((n^2 - sum_c p_c^2)(n^2 - sum_c g_c^2)) with g_c gold and p_c predicted counts.
-It is 0 where gold or prediction is constant, the rule of scikit-learn; rows without a valid prediction form a
-predicted label of their own.
+(n sum_c n_cc - sum_c g_c p_c) / sqrt((n^2 - sum_c p_c^2)(n^2 - sum_c g_c^2)) with g_c gold and p_c
+predicted counts. It is 0 where gold or prediction is constant, the rule of scikit-learn; rows without a
+valid prediction form a predicted label of their own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Negative log-likelihood: the mean of -log p of the gold label, in nats.
 
-Probabilities are those after the label map and are clipped at 1e-12, so one impossible row cannot make the mean
-infinite.
+Probabilities are those after the label map and are clipped at 1e-12, so one impossible row cannot make the
+mean infinite.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Bootstrap samples over examples, drawn for whole arrays at once where the metric allows.
 
-Called by the base classes in `metrics/base.py` and by the stage `score`. All randomness comes from the generator
-that is handed in; `generator_for` makes one that depends on nothing but names, so scores are reproducible.
+Called by the base classes in `metrics/base.py` and by the stage `score`. All randomness comes from the
+generator that is handed in; `generator_for` makes one that depends on nothing but names, so scores are
+reproducible.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def generator_for(*names: str) -> np.random.Generator:
 
 
 def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float] | None:
-    """The middle `level` of bootstrap scores; null without scores or where more than 5 % of them are undefined."""
+    """The middle `level` of bootstrap scores; null without scores or with more than 5 % of them undefined."""
     import numpy as np
 
     defined = values[np.isfinite(values)]
@@ -66,9 +67,7 @@ def confusion_resamples(
     return np.concatenate(parts)
 
 
-def mean_resamples(
-    values: NDArray[np.float64], generator: np.random.Generator, resamples: int
-) -> NDArray[np.float64]:
+def mean_resamples(values: NDArray[np.float64], generator: np.random.Generator, resamples: int) -> NDArray[np.float64]:
     """Means of bootstrap samples of rows; values: (rows, quantities), result: (resamples, quantities)."""
     import numpy as np
 
@@ -90,6 +89,4 @@ def index_resamples(
     """Scores of bootstrap samples, one call of `score` with drawn row numbers each: (resamples,)."""
     import numpy as np
 
-    return np.array(
-        [score(generator.integers(0, rows, size=rows)) for _ in range(resamples)], dtype=np.float64
-    )
+    return np.array([score(generator.integers(0, rows, size=rows)) for _ in range(resamples)], dtype=np.float64)

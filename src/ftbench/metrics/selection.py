@@ -33,14 +33,10 @@ def predictions_of(logits: np.ndarray, targets: np.ndarray, kind: str, labels: S
         return Predictions(kind, (), empty, empty, np.zeros((0, 0)), gold, values)
     nothing = np.zeros(0)
     chosen = np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1)
-    return Predictions(
-        kind, tuple(labels), targets.astype(np.int64), chosen, softmax(logits), nothing, nothing
-    )
+    return Predictions(kind, tuple(labels), targets.astype(np.int64), chosen, softmax(logits), nothing, nothing)
 
 
-def selection_score(
-    metric: str, logits: np.ndarray, targets: np.ndarray, kind: str, labels: Sequence[str]
-) -> float:
+def selection_score(metric: str, logits: np.ndarray, targets: np.ndarray, kind: str, labels: Sequence[str]) -> float:
     """The score of raw outputs on the `select` rows, oriented so that higher is better."""
     import math
 

@@ -1,4 +1,5 @@
-"""Spearman correlation of gold and predicted scores: Pearson correlation of their ranks, ties sharing a mean rank.
+"""Spearman correlation of gold and predicted scores: Pearson correlation of their ranks, ties sharing a
+mean rank.
 
 Undefined, hence null in the table, where either is constant, as after a collapsed run.
 """

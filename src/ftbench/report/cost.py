@@ -1,26 +1,26 @@
 """What each method costs: time, memory, parameters and size, as means over its runs.
 
-Used by the page and the terminal. As with scores, a mean exists only where every seed has the number; memory is
-empty on machines without an accelerator.
+Used by the page and the terminal. As with scores, a mean exists only where every seed has the number;
+memory is the allocator's on an accelerator and the process's elsewhere.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ftbench.report.grid import NO_VALUE, Entry, Grid
+from ftbench.report.grid import NO_VALUE, Entry, Grid, Title
 from ftbench.report.leaderboard import mean_of_all, method_label
 from ftbench.report.results import Record, Results
 
 _MEBIBYTE = 2**20
 
 TITLES = (
-    ("training", "s a run"),
-    ("throughput", "rows/s"),
-    ("peak memory", "MiB on the device"),
-    ("trainable", "parameters"),
-    ("of all", "% of the parameters"),
-    ("shipped", "MiB a run"),
+    Title("training", "s a run"),
+    Title("throughput", "rows/s"),
+    Title("peak memory", "MiB"),
+    Title("trainable", "parameters"),
+    Title("of all", "% of the parameters"),
+    Title("shipped", "MiB a run"),
 )
 
 
@@ -48,8 +48,7 @@ def costs(results: Results, task: str, model: str) -> list[Cost]:
             runs = [
                 row
                 for row in results.runs
-                if (row["task"], row["model"], row["method"], row["variant"])
-                == (task, model, method, variant)
+                if (row["task"], row["model"], row["method"], row["variant"]) == (task, model, method, variant)
                 and row["status"] in ("success", "collapsed")
             ]
             found.append(_cost(task, model, method_label(method, variant), runs, len(study.seeds)))
@@ -65,9 +64,7 @@ def _cost(task: str, model: str, label: str, runs: list[Record], expected: int) 
         "total_parameters",
         "checkpoint_bytes",
     )
-    return Cost(
-        task, model, label, *(mean_of_all([row[column] for row in runs], expected) for column in columns)
-    )
+    return Cost(task, model, label, *(mean_of_all([row[column] for row in runs], expected) for column in columns))
 
 
 def cost_grid(rows: list[Cost]) -> Grid:

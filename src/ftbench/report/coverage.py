@@ -49,7 +49,7 @@ class Coverage:
 
 
 def coverage(results: Results) -> Coverage:
-    """The coverage of a study. Stages after the first missing one of an artifact only wait for it: left out."""
+    """The coverage of a study. Stages that only wait for an artifact's first missing one are left out."""
     first: dict[str, tuple[str, str, str | None]] = {}
     for row in results.missing:
         first.setdefault(row["artifact_id"], (row["stage"], row["reason"], row["log"]))

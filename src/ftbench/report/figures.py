@@ -39,8 +39,7 @@ def points(results: Results, board: Board) -> list[Point]:
     artifacts = {
         row["artifact_id"]: row
         for row in results.metrics
-        if (row["task"], row["model"]) == (board.task, board.model)
-        and row["artifact_kind"] in ("run", "soup")
+        if (row["task"], row["model"]) == (board.task, board.model) and row["artifact_kind"] in ("run", "soup")
     }
     found = []
     for artifact, row in artifacts.items():
@@ -51,9 +50,7 @@ def points(results: Results, board: Board) -> list[Point]:
     return found
 
 
-def _mean(
-    scores: dict[Any, float | None], artifact: str, columns: Sequence[EvaluationColumn]
-) -> float | None:
+def _mean(scores: dict[Any, float | None], artifact: str, columns: Sequence[EvaluationColumn]) -> float | None:
     return mean_of_all([scores.get((artifact, item.eval_set, item.metric)) for item in columns], len(columns))
 
 
@@ -83,9 +80,7 @@ def draw(results: Results, boards: list[Board], path: Path) -> None:
 
 def _panel(axes: Any, board: Board, found: list[Point], styles: dict[str, int]) -> None:
     if not found:
-        axes.text(
-            0.5, 0.5, _NOTHING, ha="center", va="center", transform=axes.transAxes, fontsize=8, wrap=True
-        )
+        axes.text(0.5, 0.5, _NOTHING, ha="center", va="center", transform=axes.transAxes, fontsize=8, wrap=True)
         axes.set_axis_off()
         return
     column = next(item for item in board.columns if item.role == "ood")

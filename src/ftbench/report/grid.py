@@ -10,24 +10,36 @@ from dataclasses import dataclass
 from ftbench.report.leaderboard import Board, Cell, EvaluationColumn, Row
 
 _ROLES = {"id": "in-domain", "ood": "shifted", "stress": "stress", "prior": "prior task"}
-NO_VALUE = "–"
+NO_VALUE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One printed cell: the number, a note on it, and whether it is bold."""
+    """One printed cell: the number, a note on it, the same in brief, and whether the number is bold."""
 
     text: str
     note: str = ""
+    brief: str = ""
     bold: bool = False
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Column titles with a second line each, and rows of a label and entries."""
+class Title:
+    """The head of a column: its name, what it shows, and that in brief. `detail` columns enter a mean beside them."""
 
-    titles: tuple[tuple[str, str], ...]
+    name: str
+    about: str
+    brief: str = ""
+    detail: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Heads of columns, and rows of a label and entries; `metric` where all columns show the same one."""
+
+    titles: tuple[Title, ...]
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    metric: str = ""
 
 
 def number(value: float | None, unit: str, signed: bool = False) -> str:
@@ -41,20 +53,35 @@ def number(value: float | None, unit: str, signed: bool = False) -> str:
 def methods_grid(board: Board) -> Grid:
     """The leaderboard proper: the model before fine-tuning if it is scored, then every method and variant."""
     rows = [(row.label, _entries(board, row)) for row in ((board.base,) if board.base else ()) + board.rows]
-    return Grid(_titles(board), tuple(rows))
+    return Grid(_titles(board), tuple(rows), _only_metric(board))
 
 
 def soups_grid(board: Board) -> Grid:
     """The soups: ingredients taken, select scores, then the same sets as the methods."""
-    titles = (("ingredients", "taken / tried"), ("select", "soup / best run"), *_titles(board))
-    return Grid(titles, tuple((row.label, (*_soup(row), *_entries(board, row))) for row in board.soups))
+    own = (Title("runs", "taken / tried", "taken"), Title("select", "soup / best run", "soup/best"))
+    rows = tuple((row.label, (*_soup(row), *_entries(board, row))) for row in board.soups)
+    return Grid((*own, *_titles(board)), rows, _only_metric(board))
 
 
-def _titles(board: Board) -> tuple[tuple[str, str], ...]:
-    titles = [(column.eval_set, f"{_ROLES[column.role]}, {_metric(column)}") for column in board.columns]
+def _titles(board: Board) -> tuple[Title, ...]:
+    only = _only_metric(board)
+    titles = [
+        Title(
+            column.eval_set,
+            f"{_ROLES[column.role]}, {_metric(column)}",
+            _ROLES[column.role] if only else _metric(column),
+            detail=column.role == "ood" and _has_mean(board),
+        )
+        for column in board.columns
+    ]
     if _has_mean(board):
-        titles.append(("mean of shifted", "all shifted sets"))
+        titles.append(Title("shifted", "mean of all shifted sets", "mean"))
     return tuple(titles)
+
+
+def _only_metric(board: Board) -> str:
+    found = {_metric(column) for column in board.columns}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _metric(column: EvaluationColumn) -> str:
@@ -78,17 +105,21 @@ def _entry(kind: str, cell: Cell, column: EvaluationColumn) -> Entry:
     if kind == "base" and column.role != "prior":
         return Entry("")  # the model before fine-tuning has no head for the task
     if cell.mean is None:
-        return Entry(NO_VALUE, f"{cell.n} of {cell.expected} seeds" if kind == "run" else "")
-    notes = []
+        gap = f"{cell.n} of {cell.expected} seeds" if kind == "run" else ""
+        return Entry(NO_VALUE, gap, gap)
+    notes, brief = [], []
     if cell.low is not None and cell.high is not None and cell.low < cell.high:
         notes.append(f"{number(cell.low, column.unit)} to {number(cell.high, column.unit)}")
     if cell.change is not None:
-        notes.append(f"{number(cell.change, column.unit, signed=True)} against before")
+        brief.append(number(cell.change, column.unit, signed=True))
+        notes.append(f"{brief[0]} against before")
     if kind == "run":
         notes.append(f"n = {cell.n}")
         if cell.verdict:
             notes.append(cell.verdict)
-    return Entry(number(cell.mean, column.unit), "; ".join(notes), bold=cell.verdict == "better")
+            brief.append(cell.verdict)
+    text = number(cell.mean, column.unit)
+    return Entry(text, "; ".join(notes), ", ".join(brief), bold=cell.verdict == "better")
 
 
 def _soup(row: Row) -> tuple[Entry, Entry]:
@@ -99,6 +130,4 @@ def _soup(row: Row) -> tuple[Entry, Entry]:
     known = taken is not None and tried is not None
     scores = [details["select_score"], details["best_single_score"]]
     text = " / ".join(NO_VALUE if score is None else f"{score:.3f}" for score in scores)
-    return Entry(f"{taken} / {tried}" if known else NO_VALUE), Entry(
-        text, str(details["select_metric"] or "")
-    )
+    return Entry(f"{taken} / {tried}" if known else NO_VALUE), Entry(text, str(details["select_metric"] or ""))

@@ -1,7 +1,7 @@
 """The leaderboard: one board for each task and model, the same numbers for every form of output.
 
-The page, Markdown, LaTeX and the terminal all take their rows from `boards`. A mean exists only where every seed
-of the study has a score; it is never taken over the seeds that happen to be there.
+The page, Markdown, LaTeX and the terminal all take their rows from `boards`. A mean exists only where every
+seed of the study has a score; it is never taken over the seeds that happen to be there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from ftbench import matrix
 from ftbench.config.study import Study
 from ftbench.report.results import Record, Results
+from ftbench.statistics.baseline import baseline_of
 
 # the leading metrics of classification and regression where a task names none
 LEADING = ("accuracy", "pearson")
@@ -48,7 +49,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method and variant over its seeds (`run`), a `soup`, or the `base` model; cells in the order of the columns.
+    """A method and variant over its seeds (`run`), a `soup`, or the `base` model; cells in the order of the
+    columns.
 
     `shifted` is the mean over the ood sets, null with fewer than two of them or where one is null.
     `details` is the row of the table `soups`, empty for others.
@@ -65,11 +67,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """Everything about one task and model. `base` is there where the study has a prior task."""
+    """Everything about one task and model: the baseline's row comes first, then the order of the study.
+
+    `base`, the model before fine-tuning, is there where the study has a prior task.
+    """
 
     task: str
     model: str
-    baseline: str | None
     columns: tuple[EvaluationColumn, ...]
     base: Row | None
     rows: tuple[Row, ...]
@@ -82,9 +86,7 @@ def boards(results: Results) -> list[Board]:
         {(row["artifact_id"], row["eval_set"], row["metric"]): row for row in results.metrics},
         {(row["task"], row["model"], row["eval_set"], row["metric"]): row for row in results.metrics},
         {
-            tuple(row[key] for key in ("task", "model", "eval_set", "metric", "method", "variant")): row[
-                "verdict"
-            ]
+            tuple(row[key] for key in ("task", "model", "eval_set", "metric", "method", "variant")): row["verdict"]
             for row in results.comparisons
         },
         {row["soup_id"]: row for row in results.soups},
@@ -121,7 +123,7 @@ def _board(study: Study, index: _Index, task: str, model: str) -> Board:
     if study.prior:
         artifact = matrix.Base(task, model).artifact
         cells = tuple(_single(index, artifact, column, None) for column in columns)
-        base = Row("base", "before fine-tuning", None, None, cells, None, {})
+        base = Row("base", "not fine-tuned", None, None, cells, None, {})
         before = {column.eval_set: cell.mean for column, cell in zip(columns, cells, strict=True)}
     rows = []
     for method in study.methods:
@@ -142,24 +144,17 @@ def _board(study: Study, index: _Index, task: str, model: str) -> Board:
     soups = []
     for soup in matrix.soups(study):
         if (soup.task, soup.model) == (task, model):
-            cells = tuple(
-                _single(index, soup.artifact, column, before.get(column.eval_set)) for column in columns
-            )
+            cells = tuple(_single(index, soup.artifact, column, before.get(column.eval_set)) for column in columns)
             label = f"{soup.family} of {method_label(soup.method, soup.variant)}"
             details = index.soups.get(soup.artifact, {})
             shifted = _shifted(columns, cells)
             soups.append(Row("soup", label, soup.method, soup.variant, cells, shifted, details))
-    return Board(task, model, _baseline(study), columns, base, tuple(rows), tuple(soups))
-
-
-def _baseline(study: Study) -> str | None:
-    if study.reference is None:
-        return None
-    return method_label(study.reference, next(iter(study.variants(study.reference))))
+    rows.sort(key=lambda row: (row.method, row.variant) != baseline_of(study))
+    return Board(task, model, columns, base, tuple(rows), tuple(soups))
 
 
 def _columns(study: Study, index: _Index, task: str, model: str) -> Iterable[EvaluationColumn]:
-    """The sets of a task: in-domain, shifted, stress, prior. The metric is the task's first, or the kind's."""
+    """The sets of a task: in-domain, shifted, stress, prior. The metric is the task's first or the kind's."""
     sets = [(name, str(item.role)) for name, item in study.tasks[task].evaluate.items()]
     sets.sort(key=lambda pair: ("id", "ood", "stress").index(pair[1]))
     if study.prior:

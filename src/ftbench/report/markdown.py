@@ -27,7 +27,7 @@ def markdown(results: Results, boards: list[Board]) -> str:
 
 
 def _table(first: str, grid: Grid) -> list[str]:
-    titles = [first, *(f"{_cell(title)} ({_cell(second)})" for title, second in grid.titles)]
+    titles = [first, *(f"{_cell(title.name)} ({_cell(title.about)})" for title in grid.titles)]
     lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     lines += [f"| {' | '.join([_cell(label), *map(_entry, entries)])} |" for label, entries in grid.rows]
     return lines

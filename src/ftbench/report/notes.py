@@ -4,32 +4,39 @@ from __future__ import annotations
 
 from ftbench.report.leaderboard import method_label
 from ftbench.report.results import Results
+from ftbench.statistics.baseline import baseline_of
 
 
 def reading_notes(results: Results) -> list[str]:
     """Sentences on means, ranges, verdicts and soups, with what this study's settings make of them."""
     study = results.study
-    notes = [
-        f"Numbers are means over {len(study.seeds)} seeds, with the lowest and highest seed behind them. A mean is"
-        " empty unless every seed has a score.",
-    ]
-    if study.reference is None:
+    notes = [_means(len(study.seeds))]
+    baseline = baseline_of(study)
+    if baseline is None:
         notes.append("The study names no baseline, so nothing is tested.")
     else:
-        baseline = method_label(study.reference, next(iter(study.variants(study.reference))))
         notes.append(
-            f"Verdicts compare with {baseline} by a paired t-test over seeds at 5 %, Holm-adjusted over all"
-            " methods and sets of one task, model and metric; a number is bold only where the verdict is better."
-            " Fewer than five pairs of seeds give no verdict."
+            f"Verdicts compare with {method_label(*baseline)} by a paired t-test over seeds at 5 %,"
+            " Holm-adjusted over all methods and sets of one task, model and metric; a number is bold only"
+            " where the verdict is better. Fewer than five pairs of seeds give no verdict."
         )
     if study.prior:
         notes.append(
-            f"On the prior task `{study.prior.name}` the change is against the model before fine-tuning: what was"
-            " forgotten, where it is a loss."
+            f"On the prior task `{study.prior.name}` the change is against the model before fine-tuning: what"
+            " was forgotten, where it is a loss."
         )
     if study.soups:
         notes.append(
-            "A soup is one model, so it has no seeds: the range behind its score is a 95 % bootstrap interval over"
-            " examples, and it is not tested."
+            "A soup is one model, so it has no seeds: the range behind its score is a 95 % bootstrap interval"
+            " over examples, and it is not tested."
         )
     return notes
+
+
+def _means(seeds: int) -> str:
+    if seeds == 1:
+        return "Numbers are of one seed, which says nothing about the next."
+    return (
+        f"Numbers are means over {seeds} seeds, with the lowest and highest seed behind them. A mean is empty"
+        " unless every seed has a score."
+    )

@@ -18,7 +18,8 @@ from ftbench.report.notes import reading_notes
 from ftbench.report.results import Results
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fff; --soft: #666; --line: #ddd; --tint: #f5f5f3; }
+:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fff; --soft: #666;
+  --line: #ddd; --tint: #f5f5f3; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e6; --paper: #161616; --soft: #a0a0a0; --line: #3a3a3a; --tint: #202020; }
 }
@@ -28,7 +29,8 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { fo
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
+  vertical-align: top; }
 th:first-child, td.text { text-align: left; } thead th { background: var(--tint); }
 small { display: block; color: var(--soft); font-weight: normal; font-size: .78rem; }
 figure { margin: 1rem 0; } figure img { background: #fff; max-width: 100%; height: auto; }
@@ -50,10 +52,7 @@ def page(results: Results, boards: list[Board], figure: Path) -> str:
         "<h2>In-domain against shifted</h2>",
         _figure(figure),
         "<h2>Cost</h2>",
-        *(
-            _table(_place(board), "method", cost_grid(costs(results, board.task, board.model)))
-            for board in boards
-        ),
+        *(_table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
         _provenance(results),
     ]
     return (
@@ -88,8 +87,7 @@ def _coverage(found: Coverage) -> str:
 
 def _table(caption: str, first: str, grid: Grid) -> str:
     titles = "".join(
-        f'<th scope="col">{escape(title)}<small>{escape(second)}</small></th>'
-        for title, second in grid.titles
+        f'<th scope="col">{escape(title.name)}<small>{escape(title.about)}</small></th>' for title in grid.titles
     )
     rows = "".join(
         f'<tr><th scope="row">{escape(label)}</th>{"".join(map(_entry, entries))}</tr>\n'
@@ -115,8 +113,8 @@ def _soups(boards: list[Board]) -> list[str]:
 def _figure(file: Path) -> str:
     data = base64.b64encode(file.read_bytes()).decode()
     return (
-        '<figure><img alt="Scatter plot: one point a run, in-domain score across, mean score of the shifted sets'
-        f' up" src="data:image/png;base64,{data}">'
+        '<figure><img alt="Scatter plot: one point a run, in-domain score across, mean score of the shifted'
+        f' sets up" src="data:image/png;base64,{data}">'
         "<figcaption>One point a run, a star a soup; on the grey line both scores are equal. Runs without all"
         " scores are left out.</figcaption></figure>"
     )
@@ -129,7 +127,7 @@ def _provenance(results: Results) -> str:
     edited = sum(bool(row["git_dirty"]) for row in done)
     devices = sorted({str(row["device"]) for row in done if row["device"]})
     return (
-        f"<h2>Origin</h2>\n<p>Study <code>{escape(results.name)}</code>. Commits: {escape(', '.join(commits))}"
-        f"{'' if commits else 'not recorded'}; {edited} of {len(done)} runs from edited files. Devices: "
-        f"{escape(', '.join(devices)) if devices else 'not recorded'}.</p>"
+        f"<h2>Origin</h2>\n<p>Study <code>{escape(results.name)}</code>."
+        f" Commits: {escape(', '.join(commits) or 'not recorded')}; {edited} of {len(done)} runs from edited"
+        f" files. Devices: {escape(', '.join(devices) or 'not recorded')}.</p>"
     )

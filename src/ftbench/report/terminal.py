@@ -1,6 +1,7 @@
 """The leaderboard in a terminal, for `ftbench show`.
 
-Prints coverage, boards and soups with rich; the numbers are those of the page.
+Prints coverage, boards and soups with rich. The numbers are those of the page; notes are shorter, and where there
+is a mean of the shifted sets it stands for them.
 """
 
 from __future__ import annotations
@@ -39,15 +40,19 @@ def show(results: Results, console: Console | None = None) -> None:
 
 
 def _table(title: str, first: str, grid: Grid) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column(first)
-    for name, second in grid.titles:
-        table.add_column(Text(f"{name}\n{second}"), justify="right")
+    # no lines between columns and little space, so that a board fits into 80 characters
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+    table.title = Text(f"{title}: {grid.metric}" if grid.metric else title)
+    table.add_column(first, no_wrap=True)
+    shown = [index for index, column in enumerate(grid.titles) if not column.detail]
+    for column in (grid.titles[index] for index in shown):
+        table.add_column(Text(f"{column.name}\n{column.brief or column.about}"), justify="right", overflow="fold")
     for label, entries in grid.rows:
-        table.add_row(Text(label), *map(_entry, entries))
+        table.add_row(Text(label), *(_entry(entries[index]) for index in shown))
     return table
 
 
@@ -55,6 +60,6 @@ def _entry(entry: Entry) -> Text:
     from rich.text import Text
 
     text = Text(entry.text, style="bold" if entry.bold else "")
-    if entry.note:
-        text.append(f"\n{entry.note}", style="dim not bold")
+    if entry.brief:
+        text.append(f"\n{entry.brief}", style="dim not bold")
     return text

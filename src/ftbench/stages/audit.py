@@ -39,19 +39,25 @@ class Spec(Strict):
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
     import pyarrow as pa
-    import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
+    from pyarrow import compute, parquet
 
     from ftbench.data.prior import without_pool_texts
     from ftbench.data.sampling import strata_of, stratified
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import write_table
     from ftbench.training.seeds import numpy_generator
 
     train = read_parquet_file(inputs["train"])
     parts = [_labelled(read_parquet_file(inputs["select"]), "select", "select")]
     described: dict[str, Any] = {
-        "select": {"role": "select", "dataset": None, "split": None, "labels": spec.labels, "kind": spec.kind, "map": None}
+        "select": {
+            "role": "select",
+            "dataset": None,
+            "split": None,
+            "labels": spec.labels,
+            "kind": spec.kind,
+            "map": None,
+        }
     }
     for name, wanted in spec.sets.items():
         where = f"task {spec.task}, evaluation set `{name}` ({wanted.dataset})"
@@ -92,7 +98,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     outputs["record"].write_text(json.dumps(record, indent=1))
     for row in overlap:
         if row["exact_share"] > 0.01:
-            print(f"warning: {row['exact_share']:.1%} of `{row['eval_set']}` also stands in the training set", flush=True)
+            print(
+                f"warning: {row['exact_share']:.1%} of `{row['eval_set']}` also stands in the training set",
+                flush=True,
+            )
 
 
 def _labelled(rows: Any, name: str, role: str) -> Any:

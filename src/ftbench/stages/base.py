@@ -6,6 +6,7 @@ digest that the entry pins must be equal.
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from ftbench.config.model import BuiltIn, HubModel
 from ftbench.config.strict import Strict
 from ftbench.outputs import Outputs
 
+PRETRAINING = "ftbench.training.masked_language"
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # no pickled weights, no code
 
 
@@ -73,9 +75,7 @@ def _source(spec: Spec) -> Path:
         from huggingface_hub import snapshot_download
 
         try:
-            place = Path(
-                snapshot_download(spec.hub.repository, revision=spec.hub.revision, allow_patterns=list(FILES))
-            )
+            place = Path(snapshot_download(spec.hub.repository, revision=spec.hub.revision, allow_patterns=list(FILES)))
         except Exception as error:  # the library raises many kinds; all mean that the files are not to be had
             raise FtbenchError(
                 f"model {spec.model}: could not be loaded from the hub ({type(error).__name__}: {error}). "
@@ -109,12 +109,13 @@ def _digest(snapshot: Path, what: str) -> str:
 
 
 def _pretrain(settings: BuiltIn, corpus: Path, snapshot: Path, work: Path) -> None:
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.training.inference import device
-    from ftbench.training.masked_language import pretrain
 
+    # by name, so that only built-in models depend on this module's source; the plan adds it to their jobs
+    pretrain = importlib.import_module(PRETRAINING).pretrain
     table = read_parquet_file(corpus)
     texts = table.filter(compute.equal(table.column("split"), "train")).column("text_a").to_pylist()
     pretrain(texts, settings, snapshot, work, device())

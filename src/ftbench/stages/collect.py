@@ -1,7 +1,8 @@
 """Stage `collect`: the results of all cells of a study become its tables.
 
-It builds from whatever exists in the results folder. A cell of the study without a result is a row with a reason,
-in `missing` and, for runs and soups, in their own tables too; nothing outside the study is picked up.
+It builds from whatever exists in the results folder. A cell of the study without a result is a row with a
+reason, in `missing` and, for runs and soups, in their own tables too; nothing outside the study is picked
+up.
 """
 
 from __future__ import annotations
@@ -37,9 +38,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     scan = Scan(StudyPaths(inputs["results"]))
-    tables: dict[str, list[pa.Table]] = {
-        name: [empty(name)] for name in ("metrics", "pretrain_samples", "overlap")
-    }
+    tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in ("metrics", "pretrain_samples", "overlap")}
 
     def keep(name: str, table: pa.Table | None) -> None:
         if table is not None:
@@ -72,15 +71,26 @@ def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     names |= {item.dataset for task in study.tasks.values() for item in task.evaluate.values()}
     if study.prior:
         names |= {study.prior.name, study.prior.dataset}
+    if study.prior and _has_samples(study, scan):
         for model in study.models:
             file = scan.places.path("pretrain_samples", prior=study.prior.name, model=model)
-            cell = f"prior/{study.prior.name}/{model}"
+            cell = f"{study.prior.name}/{model}"
             keep("pretrain_samples", scan.table("pretrain_samples", file, cell, "pretrain_samples"))
     for task in study.tasks:
-        keep(
-            "overlap", scan.table("overlap", scan.places.path("overlap", task=task), f"tasks/{task}", "audit")
-        )
+        keep("overlap", scan.table("overlap", scan.places.path("overlap", task=task), task, "audit"))
     scan.earlier_failures(names)
+
+
+def _has_samples(study: Study, scan: Scan) -> bool:
+    """Whether prior samples are to be expected: their statistics exist for classification only."""
+    from ftbench.tables.scan import json_object
+
+    for task in study.tasks:
+        audit = json_object(scan.places.path("audit", task=task)) or {}
+        about = audit.get("sets", {}).get(study.prior.name if study.prior else "", {})
+        if about:
+            return bool(about.get("kind") == "classification")
+    return True
 
 
 def _run_row(cell: Any, study: str, scan: Scan) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def _run_row(cell: Any, study: str, scan: Scan) -> dict[str, Any]:
     identity = {"run_id": cell.artifact, "study": study, **cell.__dict__}
     file = scan.places.path("run", **cell.__dict__)
     record = scan.record(file, cell.artifact, "finetune", identity)
-    row = _checked(RUNS.name, identity, record, cell.artifact, "finetune", file, scan)
+    row = _checked(RUNS.name, identity, record, cell=cell.artifact, stage="finetune", file=file, scan=scan)
     if row["status"] == "failed":
         scan.absent(cell.artifact, "finetune", f"training failed: {row['error'] or 'no reason recorded'}")
     return row
@@ -103,7 +113,7 @@ def _soup_rows(cell: Any, study: str, recipe: str, scan: Scan) -> tuple[dict[str
     columns = ("task", "model", "method", "variant", "family")
     identity = {"study": study, "recipe": recipe, **{name: getattr(cell, name) for name in columns}}
     file = scan.places.path("recipe", task=cell.task, model=cell.model, soup=cell.name)
-    record = scan.record(file, cell.artifact, "soup", {**identity, "artifact_id": cell.artifact})
+    record = scan.record(file, cell.artifact, "soup", {**identity, "soup_id": cell.artifact})
     known = {**identity, "soup_id": cell.artifact}
     ingredients: list[dict[str, Any]] = []
     if not isinstance(record, str):
@@ -112,7 +122,7 @@ def _soup_rows(cell: Any, study: str, recipe: str, scan: Scan) -> tuple[dict[str
             ingredients = checked(SOUP_INGREDIENTS.name, given, file).to_pylist()
         except FtbenchError as error:
             record = scan.absent(cell.artifact, "soup", str(error))
-    row = _checked(SOUPS.name, known, record, cell.artifact, "soup", file, scan)
+    row = _checked(SOUPS.name, known, record, cell=cell.artifact, stage="soup", file=file, scan=scan)
     if row["status"] == "failed":
         scan.absent(cell.artifact, "soup", f"soup failed: {row['error'] or 'no reason recorded'}")
     return row, ingredients if row["status"] != "missing" else []
@@ -122,6 +132,7 @@ def _checked(
     table: str,
     identity: Mapping[str, Any],
     record: dict[str, Any] | str,
+    *,
     cell: str,
     stage: str,
     file: Path,

@@ -24,7 +24,7 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `runs`, `metrics`; output `comparisons`. A study without a baseline gives a table without rows."""
+    """Inputs `runs`, `metrics`; output `comparisons`, without rows for a study without a baseline."""
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.tables.store import read_table, write_table
@@ -43,11 +43,12 @@ def comparisons(study: Study, metrics: list[dict[str, Any]]) -> Iterator[dict[st
     """
     from dataclasses import asdict
 
+    from ftbench.statistics.baseline import baseline_of
     from ftbench.statistics.paired import compare, judge
 
-    if study.reference is None:
+    reference = baseline_of(study)
+    if reference is None:
         return
-    reference = (study.reference, next(iter(study.variants(study.reference))))
     rivals = [
         (method, variant)
         for method in study.methods
@@ -85,7 +86,7 @@ def comparisons(study: Study, metrics: list[dict[str, Any]]) -> Iterator[dict[st
 
 
 def _arranged(metrics: list[dict[str, Any]]) -> tuple[dict[Any, dict[int, float]], dict[Any, dict[str, Any]]]:
-    """Scores by cell and seed, and the sets of each family with one of their rows; undefined scores are absent."""
+    """Scores by cell and seed, undefined ones left out; the sets of each family with one of their rows."""
     scores: dict[Any, dict[int, float]] = {}
     families: dict[Any, dict[str, Any]] = {}
     for row in metrics:

@@ -30,14 +30,17 @@ class Spec(Strict):
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     from ftbench.data.sources import read_generated, read_hub, read_local
 
     if spec.generated:
         origin, raw = "generated", read_generated(spec.generated, spec.fields, spec.label)
     elif spec.local:
-        origin, raw = "data_root", read_local({split: inputs[split] for split in spec.local}, spec.fields, spec.label)
+        origin, raw = (
+            "data_root",
+            read_local({split: inputs[split] for split in spec.local}, spec.fields, spec.label),
+        )
     elif spec.hub:
         origin, raw = "hub", read_hub(spec.hub, spec.splits, spec.fields, spec.label)
     else:

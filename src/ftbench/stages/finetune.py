@@ -43,7 +43,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     import time
 
     from ftbench import provenance
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.metrics.selection import collapsed, majority_score, selection_score
     from ftbench.plugins import plugin
     from ftbench.training.examples import from_table
@@ -83,7 +83,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     _write_log(outcome.log, outcome.scores, outputs["log"])
     record = {
         "run_id": f"runs/{spec.task}/{spec.model}/{spec.method}/{spec.variant}/s{spec.seed}",
-        **spec.model_dump(include={"study", "task", "model", "method", "variant", "seed", "kind", "labels", "select_metric"}),
+        **spec.model_dump(
+            include={"study", "task", "model", "method", "variant", "seed", "kind", "labels", "select_metric"}
+        ),
         "methods": [plug.model_dump(mode="json") for plug in spec.methods],
         "status": status,
         "error": error,
@@ -123,27 +125,29 @@ def _training_rows(spec: Spec, table: Any) -> Any:
     if spec.train_rows is None:
         return table
     if spec.train_rows > table.num_rows:
-        raise FtbenchError(f"task {spec.task}: found {table.num_rows} training rows; `train.rows` asks for {spec.train_rows}")
+        raise FtbenchError(
+            f"task {spec.task}: found {table.num_rows} training rows; `train.rows` asks for {spec.train_rows}"
+        )
     strata = strata_of(table.column("label").to_pylist(), table.column("value").to_pylist())
     return table.take(stratified(strata, spec.train_rows, numpy_generator(spec.seed, "data")))
 
 
 def _model(spec: Spec, snapshot: Path, start: Path | None, init_seed: int, padding_id: int | None) -> Any:
     """The base model with a new head; its pretrained part after the prior task, where the study has one."""
-    from ftbench.training.layers import backbone_prefix
+    from ftbench.training.layers import is_head
     from ftbench.training.models import new_classifier, replace_weights
     from ftbench.training.weights import load_weights
 
     model = new_classifier(snapshot, spec.labels, spec.kind, init_seed, spec.training.dropout, padding_id)
     if start is not None:
-        replace_weights(model, load_weights(start), only=backbone_prefix(model))
+        replace_weights(model, load_weights(start), only=lambda name: not is_head(name, model))
     return model
 
 
 def _write_log(log: list[dict[str, Any]], scores: list[dict[str, Any]], file: Path) -> None:
     """One row a step: loss, rate, gradient norm, and the select score at the steps that were evaluated."""
     import pyarrow as pa
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     found = {(row["phase"], row["step"]): row["score"] for row in scores}
     types = {

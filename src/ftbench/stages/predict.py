@@ -25,9 +25,9 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import empty, write_table
 
     header = {"labels": spec.labels, "prior_labels": spec.prior_labels}
@@ -57,10 +57,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
 
 def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, Any]:
-    """Model and tokenizer. For the prior set: the artifact's pretrained part under the head of the prior task,
-    which fine-tuning never trained."""
+    """Model and tokenizer. For the prior set: the artifact's encoder under the head of the prior task (its
+    pooler and classifier), which fine-tuning never trained."""
     from ftbench.training.inference import device
-    from ftbench.training.layers import backbone_prefix
+    from ftbench.training.layers import is_encoder
     from ftbench.training.models import classifier_with, load_tokenizer, replace_weights
     from ftbench.training.weights import load_weights
 
@@ -72,7 +72,7 @@ def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, An
             snapshot, spec.prior_labels or [], str(spec.prior_kind), upstream, tokenizer.pad_token_id
         )
         if spec.artifact_kind != "base":
-            replace_weights(model, load_weights(inputs["model"]), only=backbone_prefix(model))
+            replace_weights(model, load_weights(inputs["model"]), only=lambda name: is_encoder(name, model))
     else:
         model = classifier_with(snapshot, spec.labels, spec.kind, load_weights(inputs["model"]), tokenizer.pad_token_id)
     return model.to(device()), tokenizer
@@ -121,7 +121,9 @@ def _predicted(
     else:
         chosen, _ = map_logits(found, labels, described["labels"], described["map"], f"{spec.artifact} on {name}")
         columns["gold"] = pa.array(gold, pa.string())
-        columns["pred"] = pa.array([described["labels"][index] if index >= 0 else None for index in chosen], pa.string())
+        columns["pred"] = pa.array(
+            [described["labels"][index] if index >= 0 else None for index in chosen], pa.string()
+        )
         if described["map"] is None:  # with a map, the set's label is none of the head's
             index = np.array([labels.index(label) for label in gold])
             true = softmax(found)[np.arange(count), index]

@@ -26,10 +26,10 @@ class Spec(Strict):
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     from ftbench.data.labelling import named, value_names
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
 
     record = json.loads(inputs["record"].read_text())
     table = read_parquet_file(inputs["fetched"])
@@ -43,7 +43,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         part = table.filter(pa.compute.equal(table.column("split"), split))
         raw = part.column("label_raw").to_pylist()
         labels = (
-            named(raw, names, {str(value) for value in spec.unlabelled}, f"data set {spec.dataset}, split {split}")
+            named(
+                raw,
+                names,
+                {str(value) for value in spec.unlabelled},
+                f"data set {spec.dataset}, split {split}",
+            )
             if spec.kind == "classification"
             else [None] * part.num_rows
         )

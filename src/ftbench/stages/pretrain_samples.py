@@ -23,11 +23,11 @@ class Spec(Strict):
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
     import numpy as np
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
     from ftbench.data.labels import softmax
     from ftbench.data.prior import hashes
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import write_table
     from ftbench.training.examples import encode, from_table
     from ftbench.training.inference import device, logits

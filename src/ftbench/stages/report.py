@@ -1,6 +1,7 @@
 """Stage `report`: the tables of a study become a page, a figure, Markdown and LaTeX.
 
-Reads tables only, so a report can be made anywhere that has them. Every number is computed in `ftbench.report`.
+Reads tables only, so a report can be made anywhere that has them. Every number is computed in
+`ftbench.report`.
 """
 
 from __future__ import annotations

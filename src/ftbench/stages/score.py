@@ -1,7 +1,8 @@
 """Stage `score`: the stored predictions of one artifact become rows of the table `metrics`.
 
-Runs on a CPU without the model: logits are read in each set's labels by name, every metric gets a score and a
-bootstrap interval over examples. It trusts nothing it can check: stored predictions must follow from the logits.
+Runs on a CPU without the model: logits are read in each set's labels by name, every metric gets a score and
+a bootstrap interval over examples. It trusts nothing it can check: stored predictions must follow from the
+logits.
 """
 
 from __future__ import annotations
@@ -50,9 +51,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         role = part.column("role")[0].as_py()
         where = f"{inputs['predictions']}, set `{eval_set}`"
         if eval_set not in audit["sets"]:
-            raise FtbenchError(
-                problem(file=where, found="a set that the audit does not know", fix="Run `audit`.")
-            )
+            raise FtbenchError(problem(file=where, found="a set that the audit does not know", fix="Run `audit`."))
         about = audit["sets"][eval_set]
         head = header.get("prior_labels" if role == "prior" else "labels") or []
         if about["kind"] == "regression":
@@ -63,9 +62,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         common = {
             "artifact_id": spec.artifact,
             "eval_set": eval_set,
-            **spec.model_dump(
-                include={"study", "task", "model", "artifact_kind", "method", "variant", "seed"}
-            ),
+            **spec.model_dump(include={"study", "task", "model", "artifact_kind", "method", "variant", "seed"}),
             "role": role,
             "n": len(predictions),
             "label_map": label_map,
@@ -89,9 +86,7 @@ def _audit(path: Path) -> dict[str, Any]:
             )
         ) from None
     if not isinstance(content, dict) or not isinstance(content.get("sets"), dict):
-        raise FtbenchError(
-            problem(file=path, key="sets", found="nothing", expected="the audited sets by name")
-        )
+        raise FtbenchError(problem(file=path, key="sets", found="nothing", expected="the audited sets by name"))
     return content
 
 
@@ -113,16 +108,12 @@ def _classification(part: Any, head: list[str], about: Mapping[str, Any], where:
     strange = sorted({str(name) for name in gold if name not in labels})
     if strange:
         raise FtbenchError(
-            problem(
-                file=where, key="gold", found=str(strange), expected=f"labels out of {labels} on every row"
-            )
+            problem(file=where, key="gold", found=str(strange), expected=f"labels out of {labels} on every row")
         )
     logits = np.array(_equal_widths(part, len(head), where), dtype=np.float64)
     pred, probabilities = map_logits(logits, head, labels, about.get("map"), where)
     derived = [labels[index] if index >= 0 else None for index in pred]
-    differing = sum(
-        ours != theirs for ours, theirs in zip(derived, part.column("pred").to_pylist(), strict=True)
-    )
+    differing = sum(ours != theirs for ours, theirs in zip(derived, part.column("pred").to_pylist(), strict=True))
     if differing:
         raise FtbenchError(
             problem(
@@ -161,17 +152,13 @@ def _regression(part: Any, where: str) -> Predictions:
 
     for column in ("gold_value", "pred_value"):
         if part.column(column).null_count:
-            raise FtbenchError(
-                problem(file=where, key=column, found="nulls", expected="a number on every row")
-            )
+            raise FtbenchError(problem(file=where, key=column, found="nulls", expected="a number on every row"))
     whole = np.zeros(0, dtype=np.int64)
     gold, predicted = (part.column(name).to_numpy() for name in ("gold_value", "pred_value"))
     return Predictions("regression", (), whole, whole, np.zeros((0, 0)), gold, predicted)
 
 
-def _scored(
-    metric: Metric, predictions: Predictions, spec: Spec, eval_set: str, where: str
-) -> dict[str, Any]:
+def _scored(metric: Metric, predictions: Predictions, spec: Spec, eval_set: str, where: str) -> dict[str, Any]:
     """The columns of one score; an undefined score is null and has no interval."""
     import math
 
@@ -187,9 +174,7 @@ def _scored(
     else:
         low, high = metric.bounds
         if not low - 1e-9 <= value <= high + 1e-9:
-            raise FtbenchError(
-                f"{where}: metric `{metric.name}` gave {value}, outside its bounds {low} to {high}"
-            )
+            raise FtbenchError(f"{where}: metric `{metric.name}` gave {value}, outside its bounds {low} to {high}")
         generator = generator_for(spec.artifact, eval_set, metric.name)
         interval = percentile_interval(metric.resampled(predictions, generator, spec.resamples))
     return {

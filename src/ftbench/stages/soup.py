@@ -65,7 +65,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     }
     if not candidates:
         save_weights({}, outputs["model"], {"status": "failed"})
-        failed = {**common, "status": "failed", "error": "no ingredient is left: " + "; ".join(left_out.values())}
+        failed = {
+            **common,
+            "status": "failed",
+            "error": "no ingredient is left: " + "; ".join(left_out.values()),
+        }
         outputs["record"].write_text(json.dumps({**failed, "n_candidates": 0, "n_ingredients": 0, "ingredients": []}))
         return
     candidates.sort(key=lambda candidate: (-candidate.score, candidate.run_id))
@@ -107,7 +111,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         **provenance.provenance(outputs.source, started),
     }
     outputs["record"].write_text(json.dumps(record, indent=1))
-    print(f"{len(decision.weights)} of {len(candidates)} runs, {spec.select_metric} on select {final:.4f}", flush=True)
+    print(
+        f"{len(decision.weights)} of {len(candidates)} runs, {spec.select_metric} on select {final:.4f}",
+        flush=True,
+    )
 
 
 def _same_start(records: list[dict[str, Any]]) -> None:
@@ -123,7 +130,7 @@ def _same_start(records: list[dict[str, Any]]) -> None:
 
 def _scorer(spec: Spec, inputs: Mapping[str, Path], files: Mapping[str, Path]) -> Any:
     """A function from weights of runs to the score of their average on `select`; computed once for each choice."""
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.metrics.selection import selection_score
     from ftbench.soups.averaging import average
     from ftbench.training.examples import encode, from_table

@@ -35,11 +35,10 @@ def select_rows(total: int) -> int:
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
     import numpy as np
-    import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
+    from pyarrow import compute, parquet
 
     from ftbench.data.sampling import strata_of, stratified, text_hash
-    from ftbench.data.sources import read_parquet_file
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.training.seeds import numpy_generator
 
     prepared = read_parquet_file(inputs["prepared"])

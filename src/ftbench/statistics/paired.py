@@ -1,8 +1,8 @@
 """Comparing a method with a baseline over seeds that both were trained with.
 
-The stage `compare` calls this; it knows scores and seeds, nothing of methods or tables. A difference is tested by a
-paired t-test, p values are adjusted by Holm's method within a family that the caller declares, and the result is
-put in words.
+The stage `compare` calls this; it knows scores and seeds, nothing of methods or tables. A difference is
+tested by a paired t-test, p values are adjusted by Holm's method within a family that the caller declares,
+and the result is put in words.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Paired:
-    """A paired comparison. Means are null while a pair is missing; the difference is over the pairs there are.
+    """A paired comparison. Means are null while a pair is missing; the difference is over the pairs there
+    are.
 
     `test` is paired_t, sign_flip (all differences equal) or none (fewer than two pairs).
     """
@@ -55,9 +56,10 @@ class Judged:
 def compare(scores: Mapping[int, float], baseline: Mapping[int, float], seeds: Iterable[int]) -> Paired:
     """Compare two sets of scores by seed; a seed that either lacks is missing.
 
-    The interval is the 95 % t interval of the mean difference, the p value that of scipy's `ttest_rel`, two-sided.
-    Where all differences are equal the t statistic divides by zero: equal to nothing gives p = 1 and no width;
-    equal to something else gives the exact p of flipping signs, 2^(1 - pairs), and no interval.
+    The interval is the 95 % t interval of the mean difference, the p value that of scipy's `ttest_rel`,
+    two-sided. Where all differences are equal the t statistic divides by zero: equal to nothing gives p = 1
+    and no width; equal to something else gives the exact p of flipping signs, 2^(1 - pairs), and no
+    interval.
     """
     wanted = list(seeds)
     paired = [seed for seed in wanted if seed in scores and seed in baseline]
@@ -77,9 +79,7 @@ def compare(scores: Mapping[int, float], baseline: Mapping[int, float], seeds: I
     if float(np.ptp(differences)) <= _ROUNDING * scale:
         if abs(difference) <= _ROUNDING * scale:
             return Paired(pairs, missing, mean, baseline_mean, 0.0, 0.0, 0.0, 1.0, "sign_flip")
-        return Paired(
-            pairs, missing, mean, baseline_mean, difference, None, None, 2.0 ** (1 - pairs), "sign_flip"
-        )
+        return Paired(pairs, missing, mean, baseline_mean, difference, None, None, 2.0 ** (1 - pairs), "sign_flip")
     low, high, p_value = _t_test(differences)
     return Paired(pairs, missing, mean, baseline_mean, difference, low, high, p_value, "paired_t")
 
@@ -95,7 +95,7 @@ def _t_test(differences: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: p_(i) becomes max over j <= i of (m - j + 1) p_(j), at most 1; input order kept."""
+    """Holm's step-down adjustment: p_(i) becomes max over j <= i of (m - j + 1) p_(j), at most 1."""
     adjusted = [0.0] * len(p_values)
     highest = 0.0
     for step, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
@@ -105,13 +105,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def judge(family: Sequence[Paired], higher_is_better: bool) -> list[Judged]:
-    """Adjust a family and put each member in words; members with too few pairs are not tested and do not count."""
+    """Adjust a family and put its members in words; those with too few pairs are not tested or counted."""
     tested = [index for index, item in enumerate(family) if item.testable]
     adjusted = dict(zip(tested, holm([family[index].p_value or 0.0 for index in tested]), strict=True))
     return [
-        Judged(
-            adjusted.get(index), len(tested), verdict(item.difference, adjusted.get(index), higher_is_better)
-        )
+        Judged(adjusted.get(index), len(tested), verdict(item.difference, adjusted.get(index), higher_is_better))
         for index, item in enumerate(family)
     ]
 

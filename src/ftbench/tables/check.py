@@ -42,9 +42,7 @@ def _of_column(column: Column, values: pa.ChunkedArray) -> Iterator[str]:
             return
     if column.values is not None:
         strange = compute.unique(
-            present.filter(
-                compute.invert(compute.is_in(present, value_set=pa.array(column.values, column.type)))
-            )
+            present.filter(compute.invert(compute.is_in(present, value_set=pa.array(column.values, column.type))))
         ).to_pylist()
         if strange:
             yield f"{strange[:5]}, none of {list(column.values)}"

@@ -14,13 +14,13 @@ _TYPES = {TEXT: "text", INTEGER: "integer", NUMBER: "number", SINGLE: "number (s
 
 _INTRODUCTION = f"""# Tables and columns
 
-Generated from the schemas by `python -m ftbench.tables.reference > docs/tables.md`; edit those, not this page.
+Generated from the schemas by `python -m ftbench.tables.reference > docs/tables.md`; edit those instead.
 
-A study's tables lie in `results/<study>/tables/<table>.parquet`, except `predictions`, of which every artifact has
-its own file `results/<study>/predictions/<artifact>/predictions.parquet`. Scores are fractions; only the report
-shows percent. Times are UTC. Every file carries the schema version ({SCHEMA_VERSION} here) in its metadata under the
-key `ftbench`, and is checked against these columns when it is written and when it is read. A null means that there
-is no value, never zero.
+A study's tables lie in `results/<study>/tables/<table>.parquet`, except `predictions`, of which every
+artifact has its own file `results/<study>/predictions/<artifact>/predictions.parquet`. Scores are fractions;
+only the report shows percent. Times are UTC. Every file carries the schema version ({SCHEMA_VERSION} here) in
+its metadata under the key `ftbench`, and is checked against these columns when it is written and when it is
+read. A null means that there is no value, never zero.
 """
 
 

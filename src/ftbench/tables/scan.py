@@ -25,13 +25,13 @@ _KNOWN = {"finetune", "soup", "predict", "attack", "score", "collect", "compare"
 
 @dataclass
 class Scan:
-    """Reads the results of one study and remembers what is missing, in the order in which it was asked for."""
+    """Reads the results of one study and remembers what is missing, in the order of asking."""
 
     places: StudyPaths
     missing: list[dict[str, Any]] = field(default_factory=list)
 
     def absent(self, cell: str, stage: str, reason: str) -> str:
-        """Note that a cell has no result of a stage; the reason that its job left, if any, is more telling."""
+        """Note that a cell has no result of a stage; a reason that its job left goes before `reason`."""
         reason = self.failure(cell, stage) or reason
         log = self.places.path("log", stage=stage, cell=cell)
         self.note(cell, stage, reason, str(log) if log.is_file() else None)
@@ -43,7 +43,7 @@ class Scan:
 
     def failure(self, cell: str, stage: str) -> str | None:
         """The reason that the last job of a cell and stage left behind when it failed."""
-        content = _json(self.places.failure(stage, cell))
+        content = json_object(self.places.failure(stage, cell))
         return str(content["reason"]) if content and content.get("reason") else None
 
     def record(self, file: Path, cell: str, stage: str, identity: Mapping[str, Any]) -> dict[str, Any] | str:
@@ -53,7 +53,7 @@ class Scan:
         """
         if not file.is_file():
             return self.absent(cell, stage, NOT_RUN)
-        content = _json(file)
+        content = json_object(file)
         if content is None:
             return self.absent(cell, stage, f"{file} holds no JSON object; delete it and run the study again")
         for key, expected in identity.items():
@@ -89,17 +89,18 @@ class Scan:
         return None if waits_for else self.table("metrics", file, artifact, "score")
 
     def earlier_failures(self, names: set[str]) -> None:
-        """Add failures of stages before the cells (data, models), where their cell is one of `names` or holds one."""
+        """Add failures of stages before the cells (data, models) whose own cell is made of `names`."""
         noted = {(row["artifact_id"], row["stage"]) for row in self.missing}
         for file in sorted((self.places.work / "failures").glob("*.json")):
-            content = _json(file) or {}
+            content = json_object(file) or {}
             cell, stage = str(content.get("cell", "")), str(content.get("stage", ""))
             if not stage or stage in _KNOWN or (cell, stage) in noted or not names & {cell, *cell.split("/")}:
                 continue
             self.absent(cell, stage, NOT_RUN)
 
 
-def _json(file: Path) -> dict[str, Any] | None:
+def json_object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; null where there is no such file or no object in it."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """The tables of a study: every column with its type, limits and meaning.
 
-`tables/store.py` checks files against these on write and on read, and `docs/tables.md` is generated from them.
-A column never changes its meaning; a change raises `SCHEMA_VERSION`.
+`tables/store.py` checks files against these on write and on read, and `docs/tables.md` is generated from
+them. A column never changes its meaning; a change raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ _METHOD = Column("method", TEXT, "method, by the name it has in the study")
 _VARIANT = Column("variant", TEXT, "variant of the method; `default` where none is named")
 _SEED = Column("seed", INTEGER, "seed of the run; equal seeds are paired across methods", low=0)
 _EVAL_SET = Column("eval_set", TEXT, "name of the evaluation set")
-_ROLE = Column(
-    "role", TEXT, "what the set is for: in-domain, shifted, stress, prior task, selection", values=ROLES
-)
+_ROLE = Column("role", TEXT, "what the set is for: in-domain, shifted, stress, prior task, selection", values=ROLES)
 _METRIC = Column("metric", TEXT, "name of the metric plug-in")
 _PROVENANCE = (
     Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),
@@ -52,9 +50,10 @@ RUNS = Table(
         Column("status", TEXT, "failed: non-finite loss; collapsed: select score no better than the majority"
                " label; missing: no result", values=STATUSES),
         Column("error", TEXT, "reason where the status is failed or missing", nullable=True),
-        Column("kind", TEXT, "classification or regression", nullable=True, values=("classification", "regression")),
+        Column("kind", TEXT, "what the task predicts", nullable=True,
+               values=("classification", "regression")),
         Column("labels", pa.list_(TEXT), "labels in the order of the model's head", nullable=True),
-        Column("methods", TEXT, "composed plug-ins with their resolved settings, JSON", nullable=True, json=True),
+        Column("methods", TEXT, "composed plug-ins with their settings, JSON", nullable=True, json=True),
         Column("init_hash", TEXT, "hash of all weights before the first step", nullable=True),
         Column("init_seed", INTEGER, "seed of new weights", nullable=True),
         Column("order_seed", INTEGER, "seed of the order of the training rows", nullable=True),
@@ -66,13 +65,14 @@ RUNS = Table(
         Column("best_step", INTEGER, "step whose weights were kept", nullable=True, low=0),
         Column("select_metric", TEXT, "metric of the selection", nullable=True),
         Column("select_score", NUMBER, "score of the kept weights on the selection rows", nullable=True),
-        Column("majority_score", NUMBER, "score of the most frequent label on the selection rows", nullable=True),
+        Column("majority_score", NUMBER, "score there of always giving the commonest answer", nullable=True),
         Column("examples_seen", INTEGER, "training rows passed through the model", nullable=True, low=0),
-        Column("tokens_seen", INTEGER, "tokens passed through the model, padding excluded", nullable=True, low=0),
-        Column("train_seconds", NUMBER, "time of the training steps, evaluation excluded, s", nullable=True, low=0),
+        Column("tokens_seen", INTEGER, "the same in tokens, padding excluded", nullable=True, low=0),
+        Column("train_seconds", NUMBER, "time of the steps without evaluation, s", nullable=True, low=0),
         Column("total_seconds", NUMBER, "time of the whole job, s", nullable=True, low=0),
         Column("examples_per_second", NUMBER, "training throughput, rows/s", nullable=True, low=0),
-        Column("peak_memory_bytes", INTEGER, "peak device memory, bytes; null on a CPU", nullable=True, low=0),
+        Column("peak_memory_bytes", INTEGER, "peak memory of the training, bytes: of the device's allocator,"
+               " or of the process on a CPU, mapped files excluded", nullable=True, low=0),
         Column("trainable_parameters", INTEGER, "parameters that training may change", nullable=True, low=0),
         Column("total_parameters", INTEGER, "parameters of the model", nullable=True, low=0),
         Column("device", TEXT, "device that trained", nullable=True),
@@ -92,7 +92,8 @@ METRICS = Table(
         Column("variant", TEXT, "variant of the method; null for a base model", nullable=True),
         Column("seed", INTEGER, "seed of a run; null for soups and base models", nullable=True, low=0),
         _ROLE,
-        Column("value", NUMBER, "score; null where undefined, as a correlation with a constant", nullable=True),
+        Column("value", NUMBER, "score; null where undefined, as a correlation with a constant",
+               nullable=True),
         Column("ci_low", NUMBER, "lower end of the 95 % bootstrap interval over examples", nullable=True),
         Column("ci_high", NUMBER, "upper end of that interval; says nothing about seeds", nullable=True),
         Column("n", INTEGER, "examples scored", low=1),
@@ -112,21 +113,22 @@ COMPARISONS = Table(
     (
         _STUDY, _TASK, _MODEL, _EVAL_SET, _ROLE, _METRIC, _METHOD, _VARIANT,
         Column("baseline", TEXT, "method compared with"),
-        Column("baseline_variant", TEXT, "its first variant"),
+        Column("baseline_variant", TEXT, "its variant: `default`, or the first by name"),
         Column("test", TEXT, "paired_t; sign_flip where all differences are equal, so that a t-test has no"
                " meaning; none below two pairs", values=TESTS),
         Column("higher_is_better", FLAG, "direction of the metric"),
         Column("n_pairs", INTEGER, "seeds for which both scores exist", low=0),
         Column("n_missing", INTEGER, "seeds of the study without such a pair", low=0),
-        Column("mean", NUMBER, "mean of the method over the seeds; null while a pair is missing", nullable=True),
+        Column("mean", NUMBER, "mean of the method over the seeds; null while a pair is missing",
+               nullable=True),
         Column("baseline_mean", NUMBER, "mean of the baseline over the seeds; null while a pair is missing",
                nullable=True),
         Column("difference", NUMBER, "mean of method minus baseline over the pairs", nullable=True),
-        Column("ci_low", NUMBER, "lower end of the 95 % interval of the difference over seeds", nullable=True),
+        Column("ci_low", NUMBER, "lower end of its 95 % interval over seeds", nullable=True),
         Column("ci_high", NUMBER, "upper end of that interval", nullable=True),
         Column("p_value", NUMBER, "two-sided p of the test", nullable=True, low=0, high=1),
-        Column("p_adjusted", NUMBER, "Holm-adjusted p within the family; null with too few seeds", nullable=True,
-               low=0, high=1),
+        Column("p_adjusted", NUMBER, "Holm-adjusted p within the family; null with too few seeds",
+               nullable=True, low=0, high=1),
         Column("family", TEXT, "the comparisons adjusted together: one task, model and metric"),
         Column("family_size", INTEGER, "tested comparisons in the family", low=0),
         Column("verdict", TEXT, "in words, at 5 % after adjustment", values=VERDICTS),
@@ -155,7 +157,8 @@ SOUPS = Table(
         Column("accum_dtype", TEXT, "number format of the sum", nullable=True),
         Column("out_dtype", TEXT, "number format of the result", nullable=True),
         Column("wall_seconds", NUMBER, "time of the job, s", nullable=True, low=0),
-        Column("peak_anonymous_bytes", INTEGER, "peak memory without mapped files, bytes", nullable=True, low=0),
+        Column("peak_anonymous_bytes", INTEGER, "peak memory of the averaging, bytes; as in `runs`",
+               nullable=True, low=0),
         *_PROVENANCE,
     ),
 )  # fmt: skip
@@ -229,8 +232,9 @@ MISSING = Table(
 
 PREDICTIONS = Table(
     "predictions",
-    "One row for each example of each evaluation set; one file an artifact, no rows if the artifact failed. The"
-    " file's metadata holds `labels`, the order of the logits, and `prior_labels`, their order on the prior set.",
+    "One row for each example of each evaluation set; one file an artifact, no rows if the artifact failed."
+    " The file's metadata holds `labels`, the order of the logits, and `prior_labels`, their order on the"
+    " prior set.",
     ("artifact_id", "eval_set", "uid"),
     (
         Column("artifact_id", TEXT, "run, soup or base artifact: its folder below the study"),

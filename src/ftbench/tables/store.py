@@ -1,7 +1,8 @@
 """The only code that writes and reads the result tables; `tables/check.py` says what a valid one is.
 
-Stages write through `write_table` to the place their adapter gives them and read through `read_table`; any other
-Parquet file is read through `read_parquet_checked`. Nothing here renames files or knows where they belong.
+Stages write through `write_table` to the place their adapter gives them and read through `read_table`; any
+other Parquet file is read through `read_parquet_checked`. Nothing here renames files or knows where they
+belong.
 """
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ def write_table(
     arrow = checked(name, content, path)
     header = {**(metadata or {}), "schema_version": SCHEMA_VERSION, "table": name}
     text = json.dumps(header, sort_keys=True, ensure_ascii=False)
-    parquet.write_table(
-        arrow.replace_schema_metadata({METADATA_KEY: text.encode()}), path, compression="zstd"
-    )
+    parquet.write_table(arrow.replace_schema_metadata({METADATA_KEY: text.encode()}), path, compression="zstd")
 
 
 def checked(name: str, content: pa.Table | Iterable[Mapping[str, Any]], path: Path) -> pa.Table:
@@ -54,7 +53,7 @@ def checked(name: str, content: pa.Table | Iterable[Mapping[str, Any]], path: Pa
 
 
 def read_table(name: str, path: Path) -> pa.Table:
-    """The table `name` from a file, checked as on write; `FtbenchError` if it is absent, damaged or invalid."""
+    """The table `name` from a file, checked as on write; `FtbenchError` if absent, damaged or invalid."""
     declared = table_named(name)
     arrow = read_parquet_checked(path, f"the table `{name}`")
     version = metadata(arrow).get("schema_version")
@@ -80,9 +79,7 @@ def read_parquet_checked(path: Path, what: str) -> pa.Table:
     """Any Parquet file as an Arrow table; `what` names it in the error for an absent or damaged file."""
     if not path.is_file():
         raise FtbenchError(
-            problem(
-                file=path, found="no such file", expected=what, fix="Run the study; `snakemake` makes it."
-            )
+            problem(file=path, found="no such file", expected=what, fix="Run the study; `snakemake` makes it.")
         )
     size = path.stat().st_size
     if size == 0:
@@ -128,9 +125,7 @@ def _from_rows(declared: Table, rows: Iterable[Mapping[str, Any]], path: Path) -
             arrays.append(pa.array(values, type=column.type))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise FtbenchError(
-                problem(
-                    file=path, key=column.name, found=f"a wrong type ({error})", expected=str(column.type)
-                )
+                problem(file=path, key=column.name, found=f"a wrong type ({error})", expected=str(column.type))
             ) from None
     return pa.Table.from_arrays(arrays, schema=declared.arrow())
 
@@ -150,17 +145,13 @@ def _in_shape(declared: Table, arrow: pa.Table, path: Path) -> pa.Table:
     unknown = [name for name in arrow.column_names if name not in declared.names]
     if unknown:
         raise FtbenchError(
-            problem(
-                file=path, key=unknown[0], found="an unknown column", fix=nearest(unknown[0], declared.names)
-            )
+            problem(file=path, key=unknown[0], found="an unknown column", fix=nearest(unknown[0], declared.names))
         )
     columns = []
     for column in declared.columns:
         if column.name not in arrow.column_names:
             if not column.nullable:
-                raise FtbenchError(
-                    problem(file=path, key=column.name, found="no such column", expected="values")
-                )
+                raise FtbenchError(problem(file=path, key=column.name, found="no such column", expected="values"))
             columns.append(pa.chunked_array([pa.nulls(arrow.num_rows, column.type)]))
             continue
         values = arrow.column(column.name)

@@ -68,7 +68,8 @@ def fit(
     held_out = None if select is None else encode(tokenizer, select, training.max_length)
 
     def evaluate(candidate: torch.nn.Module) -> float:
-        assert held_out is not None and score is not None
+        assert held_out is not None
+        assert score is not None
         return score(logits(candidate, held_out, place))
 
     steps = total_steps(training, len(data))

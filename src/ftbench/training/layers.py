@@ -17,7 +17,7 @@ class LinearWeight:
     """The weight matrix of a linear layer; `input_dimension` is the axis that runs over the inputs."""
 
     name: str
-    parameter: torch.nn.Parameter
+    parameter: torch.Tensor
     input_dimension: int
 
 
@@ -40,6 +40,11 @@ def is_head(name: str, model: torch.nn.Module) -> bool:
 def is_pooler(name: str, model: torch.nn.Module) -> bool:
     """True for the pooler, which belongs to the pretrained part but feeds only the head."""
     return name.startswith(backbone_prefix(model) + "pooler.")
+
+
+def is_encoder(name: str, model: torch.nn.Module) -> bool:
+    """True for embeddings and blocks: what tasks with heads of their own share."""
+    return not is_head(name, model) and not is_pooler(name, model)
 
 
 def linear_weights(model: torch.nn.Module) -> Iterator[LinearWeight]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
-from ftbench.config.study import Training
 from ftbench.outputs import Stopped
 from ftbench.training.batches import Batch, BatchSource
 from ftbench.training.checkpoint import Checkpoints
@@ -58,6 +57,10 @@ class Outcome:
     precision: str = "fp32"
 
 
+# what of an outcome a resumed run goes on from
+RESUMED = ("log", "scores", "best_step", "best_score", "seconds", "rows", "tokens")
+
+
 class _Run:
     """The state of one call of `train`; split into methods so that each part can be read alone."""
 
@@ -72,6 +75,7 @@ class _Run:
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
         self.owner = next((method for method in job.methods if method.owns_gradients), None)
         self.best: dict[str, torch.Tensor] | None = None
+        self.model: torch.nn.Module = self.context.model
         self.done = 0  # optimiser steps over all phases
         self.unchecked: list[tuple[dict[str, Any], torch.Tensor]] = []
 
@@ -106,7 +110,7 @@ class _Run:
 
     def backward(self, batch: Batch, rows: int) -> torch.Tensor:
         """One micro-batch: its share of the step's mean loss, whose gradient is added."""
-        import torch.nn.functional as functional
+        from torch.nn import functional
 
         logits = self.forward(batch)
         assert batch.targets is not None
@@ -165,13 +169,13 @@ class _Run:
 
     @property
     def counts_tokens(self) -> bool:
-        return self.accelerator.device.type == "cpu"  # on a GPU the sum would wait for the device in every step
+        return str(self.accelerator.device.type) == "cpu"  # on a GPU the sum would wait for the device in every step
 
     def finite_gradients(self) -> bool:
         import torch
 
         norms = [p.grad.norm() for p in self.context.model.parameters() if p.grad is not None]
-        return bool(torch.isfinite(torch.stack(norms)).all())
+        return bool(torch.isfinite(torch.stack(norms)).all().item())
 
     def check_losses(self) -> bool:
         """Move pending losses into the log; False at the first one that is not finite."""
@@ -218,8 +222,7 @@ class _Run:
                 "best": self.best or {},
                 "initial": self.context.initial,
                 "position": [self.context.phase, self.context.step, self.done],
-                "outcome": [outcome.log, outcome.scores, outcome.best_step, outcome.best_score, outcome.seconds,
-                            outcome.rows, outcome.tokens],  # fmt: skip
+                "outcome": {name: getattr(outcome, name) for name in RESUMED},
             },
         )
 
@@ -233,9 +236,8 @@ class _Run:
             )
         self.best = state["best"] or None
         self.context.step, self.done = state["position"][1:]
-        outcome = self.outcome
-        (outcome.log, outcome.scores, outcome.best_step, outcome.best_score, outcome.seconds, outcome.rows,
-         outcome.tokens) = state["outcome"]  # fmt: skip
+        for name in RESUMED:
+            setattr(self.outcome, name, state["outcome"][name])
 
 
 def train(job: Job) -> Outcome:

@@ -29,7 +29,7 @@ def word_tokenizer(texts: list[str]) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=SPECIAL))
@@ -39,11 +39,11 @@ def word_tokenizer(texts: list[str]) -> Any:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
+        pad_token="[PAD]",  # noqa: S106
+        unk_token="[UNK]",  # noqa: S106
+        cls_token="[CLS]",  # noqa: S106
+        sep_token="[SEP]",  # noqa: S106
+        mask_token="[MASK]",  # noqa: S106
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
 
@@ -115,7 +115,10 @@ def pretrain(texts: list[str], settings: BuiltIn, folder: Path, work: Path, plac
             return type("Output", (), {"logits": self.model.cls(states[chosen])})()
 
     training = Training(
-        steps=settings.steps, batch_size=settings.batch_size, learning_rate=settings.learning_rate, evaluations=0
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        evaluations=0,
     )
     context = Context(model=HiddenWords(), training=training, kind="classification", seed=settings.seed)
     batches = MaskedBatches(data, settings, tokenizer.mask_token_id, len(tokenizer), place)

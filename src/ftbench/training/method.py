@@ -143,5 +143,3 @@ class Method:
 
     def load_state_dict(self, state: State) -> None:
         """Take back what `state_dict` gave."""
-
-

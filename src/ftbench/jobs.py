@@ -1,0 +1,288 @@
+"""The job of each stage: its spec, the plug-ins that it runs, and its inputs.
+
+The plan hands out these jobs; every rule of the workflow has one method here, named after its stage.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ftbench import matrix
+from ftbench.config.load import Catalogue, LoadedStudy
+from ftbench.config.strict import Strict
+from ftbench.config.study import Study, Training
+from ftbench.fingerprint import fingerprint
+from ftbench.metrics.base import DEFAULTS
+from ftbench.paths import StudyPaths, data_root, study_paths
+from ftbench.plugins import plugin
+from ftbench.resolve import Resolver
+from ftbench.stages import (
+    base,
+    collect,
+    compare,
+    finetune,
+    predict,
+    pretrain_samples,
+    report,
+    score,
+    split,
+    upstream,
+)
+from ftbench.stages.soup import Spec as SoupSpec
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job: what it computes, from which sources, with which inputs."""
+
+    stage: str
+    cell: str
+    spec: Strict
+    modules: tuple[str, ...]  # plug-ins beyond the stage itself
+    inputs: dict[str, str]
+
+    @property
+    def source(self) -> str:
+        return fingerprint((f"ftbench.stages.{self.stage}", *self.modules))
+
+
+class Jobs:
+    """Builds the jobs of one study."""
+
+    def __init__(self, loaded: LoadedStudy, catalogue: Catalogue) -> None:
+        self.loaded, self.catalogue = loaded, catalogue
+        self.study: Study = loaded.study
+        self.paths: StudyPaths = study_paths(loaded.name)
+        self.resolver = Resolver(loaded.study, catalogue)
+
+    @cached_property
+    def artifacts(self) -> dict[str, matrix.Artifact]:
+        """Every artifact by its id."""
+        cells: list[matrix.Artifact] = [*matrix.bases(self.study), *matrix.runs(self.study)]
+        cells += matrix.soups(self.study)
+        return {cell.artifact: cell for cell in cells}
+
+    def _path(self, name: str, **wildcards: object) -> str:
+        return str(self.paths.path(name, **wildcards))
+
+    def fetch(self, dataset: str) -> PlannedJob:
+        spec, files = self.resolver.fetch(dataset, data_root())
+        modules = (f"ftbench.data.{spec.generated.generator}",) if spec.generated else ()
+        return PlannedJob("fetch", dataset, spec, modules, {name: str(file) for name, file in files.items()})
+
+    def prepare(self, dataset: str) -> PlannedJob:
+        inputs = {
+            "fetched": self._path("fetched", dataset=dataset),
+            "record": self._path("fetched_record", dataset=dataset),
+        }
+        return PlannedJob("prepare", dataset, self.resolver.prepare(dataset, data_root()), (), inputs)
+
+    def split(self, task: str) -> PlannedJob:
+        wanted = self.study.tasks[task]
+        kind, labels = self.resolver.space(task)
+        spec = split.Spec(
+            task=task,
+            kind=kind,
+            labels=labels,
+            train=wanted.train,
+            select=wanted.select,
+            select_metric=self.resolver.select_metric(task),
+        )
+        return PlannedJob("split", task, spec, (), {"prepared": self._path("prepared", dataset=wanted.train.dataset)})
+
+    def audit(self, task: str) -> PlannedJob:
+        spec = self.resolver.audit(task)
+        inputs = {"train": self._path("train", task=task), "select": self._path("select", task=task)}
+        for item in spec.sets.values():
+            inputs[f"set_{item.dataset}"] = self._path("prepared", dataset=item.dataset)
+        return PlannedJob("audit", task, spec, (), inputs)
+
+    def base(self, model: str) -> PlannedJob:
+        entry = self.catalogue.model(model)
+        fields = entry.model_dump(include={"hub", "package", "folder", "path", "built_in", "digest"})
+        inputs = {}
+        if entry.built_in:
+            inputs["corpus"] = self._path("prepared", dataset=entry.built_in.corpus)
+        modules = (base.PRETRAINING,) if entry.built_in else ()
+        return PlannedJob("base", model, base.Spec(model=model, **fields), modules, inputs)
+
+    def upstream(self, prior: str, model: str) -> PlannedJob:
+        wanted, entry = self.study.prior, self.resolver.prior_entry
+        assert wanted is not None
+        assert entry is not None
+        spec = upstream.Spec(
+            prior=prior,
+            model=model,
+            kind=entry.kind,
+            labels=list(entry.labels),
+            pool=wanted.pool,
+            rows=wanted.rows,
+            training=self.resolver.prior_training(),
+        )
+        inputs = {
+            "base": self._path("base", model=model),
+            "prepared": self._path("prepared", dataset=wanted.dataset),
+        }
+        return PlannedJob("upstream", f"{prior}/{model}", spec, (), inputs)
+
+    def pretrain_samples(self, prior: str, model: str) -> PlannedJob:
+        trained = self.upstream(prior, model)
+        assert isinstance(trained.spec, upstream.Spec)
+        spec = pretrain_samples.Spec(
+            **trained.spec.model_dump(include={"prior", "model", "kind", "labels", "pool"}),
+            max_length=trained.spec.training.max_length,
+        )
+        inputs = {**trained.inputs, "start": self._path("upstream_model", prior=prior, model=model)}
+        return PlannedJob("pretrain_samples", f"{prior}/{model}", spec, (), inputs)
+
+    def finetune(self, task: str, model: str, method: str, variant: str, seed: str) -> PlannedJob:
+        run = matrix.Run(task, model, method, variant, int(seed))
+        plugs, training = self.resolver.method(task, method, variant)
+        kind, labels = self.resolver.space(task)
+        wanted = self.study.tasks[task].train
+        spec = finetune.Spec(
+            study=self.loaded.name,
+            task=task,
+            model=model,
+            method=method,
+            variant=variant,
+            seed=run.seed,
+            methods=plugs,
+            training=training,
+            kind=kind,
+            labels=labels,
+            select_metric=self.resolver.select_metric(task),
+            train_rows=wanted.rows if wanted.subset == "per_seed" else None,
+            init=self.study.init,
+        )
+        inputs = {
+            "train": self._path("train", task=task),
+            "select": self._path("select", task=task),
+            "base": self._path("base", model=model),
+            **self._start(model),
+        }
+        modules = tuple(plugin("methods", plug.name).module for plug in plugs)
+        return PlannedJob("finetune", run.artifact, spec, (*modules, self._select_module(task)), inputs)
+
+    def _start(self, model: str) -> dict[str, str]:
+        if self.study.prior is None:
+            return {}
+        return {"start": self._path("upstream_model", prior=self.study.prior.name, model=model)}
+
+    def _select_module(self, task: str) -> str:
+        return plugin("metrics", self.resolver.select_metric(task)).module
+
+    def soup(self, task: str, model: str, soup: str) -> PlannedJob:
+        cell = self.artifacts[matrix.soup_artifact(task, model, soup)]
+        assert isinstance(cell, matrix.SoupCell)
+        entry = self.study.soups[cell.family]
+        recipe = plugin("soups", entry.recipe)
+        kind, labels = self.resolver.space(task)
+        spec = SoupSpec(
+            study=self.loaded.name,
+            task=task,
+            model=model,
+            method=cell.method,
+            variant=cell.variant,
+            family=cell.family,
+            artifact=cell.artifact,
+            recipe=entry.recipe,
+            config=recipe.factory.Config.model_validate(entry.settings).model_dump(mode="json"),
+            ingredients=[run.artifact for run in cell.ingredients],
+            kind=kind,
+            labels=labels,
+            select_metric=self.resolver.select_metric(task),
+            max_length=self._training_of(cell).max_length,
+        )
+        inputs = {"base": self._path("base", model=model), "select": self._path("select", task=task)}
+        for position, run in enumerate(cell.ingredients):
+            inputs[f"record{position}"] = self._path("run", **run.__dict__)
+            inputs[f"model{position}"] = self._path("run_model", **run.__dict__)
+        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task)), inputs)
+
+    def _training_of(self, cell: matrix.Artifact) -> Training:
+        if isinstance(cell, matrix.Base):
+            return self.resolver.prior_training()
+        return self.resolver.method(cell.task, cell.method, cell.variant)[1]
+
+    def predict(self, artifact: str) -> PlannedJob:
+        cell = self.artifacts[artifact]
+        kind, labels = self.resolver.space(cell.task)
+        prior = self.resolver.prior_entry
+        training = self._training_of(cell)
+        inputs = {
+            "evaluation": self._path("evaluation", task=cell.task),
+            "audit": self._path("audit", task=cell.task),
+            "base": self._path("base", model=cell.model),
+            **self._start(cell.model),
+        }
+        if isinstance(cell, matrix.Run):
+            inputs |= {
+                "record": self._path("run", **cell.__dict__),
+                "model": self._path("run_model", **cell.__dict__),
+            }
+        elif isinstance(cell, matrix.SoupCell):
+            place = {"task": cell.task, "model": cell.model, "soup": cell.name}
+            inputs |= {"record": self._path("recipe", **place), "model": self._path("soup_model", **place)}
+        spec = predict.Spec(
+            artifact=artifact,
+            artifact_kind=_kind_of(cell),
+            kind=kind,
+            labels=labels,
+            prior_kind=prior.kind if prior else None,
+            prior_labels=list(prior.labels) if prior else None,
+            max_length=training.max_length,
+            precision="fp32" if training.precision == "fp16" else training.precision,
+        )
+        return PlannedJob("predict", artifact, spec, (), inputs)
+
+    def score(self, artifact: str) -> PlannedJob:
+        cell = self.artifacts[artifact]
+        metrics = self.resolver.metrics(cell.task)
+        spec = score.Spec(
+            artifact=artifact,
+            study=self.loaded.name,
+            task=cell.task,
+            model=cell.model,
+            artifact_kind=_kind_of(cell),
+            method=getattr(cell, "method", None),
+            variant=getattr(cell, "variant", None),
+            seed=getattr(cell, "seed", None),
+            metrics=metrics,
+        )
+        inputs = {
+            "predictions": self._path("predictions", artifact=artifact),
+            "audit": self._path("audit", task=cell.task),
+        }
+        scored = {*metrics, *self.resolver.default_metrics(cell.task)}
+        if self.resolver.prior_entry:
+            scored |= set(DEFAULTS[self.resolver.prior_entry.kind])
+        modules = tuple(plugin("metrics", metric).module for metric in sorted(scored))
+        return PlannedJob("score", artifact, spec, modules, inputs)
+
+    def _resolved(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.study.canonical())
+        return content
+
+    def _tables(self, *names: str) -> dict[str, str]:
+        return {name: self._path("tables", table=name) for name in names}
+
+    def collect(self) -> PlannedJob:
+        spec = collect.Spec(study=self.loaded.name, resolved=self._resolved())
+        return PlannedJob("collect", "study", spec, (), {"results": str(self.paths.root)})
+
+    def compare(self) -> PlannedJob:
+        spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
+        return PlannedJob("compare", "study", spec, (), self._tables("runs", "metrics"))
+
+    def report(self) -> PlannedJob:
+        spec = report.Spec(study=self.loaded.name, resolved=self._resolved())
+        inputs = self._tables("runs", "metrics", "comparisons", "soups", "missing")
+        return PlannedJob("report", "study", spec, (), inputs)
+
+
+def _kind_of(cell: matrix.Artifact) -> str:
+    return {matrix.Run: "run", matrix.SoupCell: "soup", matrix.Base: "base"}[type(cell)]

@@ -1,0 +1,161 @@
+"""A process that has imported torch and transformers once and forks for each local job.
+
+Importing them takes seconds, as long as many a small cell trains. The workflow starts this process when it
+starts jobs on its own machine; `ftbench.stage` hands its command line over and waits. A job behaves as if it
+ran in place: same output, same exit status, signals are passed on, and it dies when its command dies. On
+machines with a GPU, and for jobs of another machine or allocation, jobs run in place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "FTBENCH_WARM"  # `<allocation>:<socket>`, or `off`
+STAGES = ("upstream", "pretrain_samples", "finetune", "soup", "predict")
+HEADER = struct.Struct("!i")
+
+
+def _allocation() -> str:
+    return os.environ.get("SLURM_JOB_ID", "")
+
+
+def start() -> None:
+    """Start the process for the jobs of this workflow; it ends with the workflow."""
+    # a process that has touched the GPU driver must not fork
+    if os.environ.get(VARIABLE) == "off" or Path("/dev/nvidia0").exists():
+        return
+    folder = tempfile.mkdtemp(prefix="ftbench-")  # readable by this user alone
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{folder}/socket")
+    listener.listen(256)
+    subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "ftbench.warm", str(listener.fileno()), str(os.getpid()), folder],
+        pass_fds=[listener.fileno()],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+    )
+    listener.close()
+    os.environ[VARIABLE] = f"{_allocation()}:{folder}/socket"
+
+
+def delegate(arguments: list[str]) -> int | None:
+    """Run a stage's command line in a fork of the warm process; None where there is none for this job."""
+    allocation, _, place = os.environ.get(VARIABLE, "").partition(":")
+    if not place or allocation != _allocation() or arguments[0] not in STAGES:
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(place)
+    except OSError:  # the workflow that started it has ended, or runs elsewhere
+        return None
+    environment = {key: value for key, value in os.environ.items() if key != VARIABLE}
+    request = json.dumps({"arguments": arguments, "folder": str(Path.cwd()), "environment": environment}).encode()
+    socket.send_fds(connection, [HEADER.pack(len(request))], [1, 2])
+    connection.sendall(request)
+    (process,) = HEADER.unpack(_read(connection, HEADER.size))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda got, _: os.kill(process, got))
+    (status,) = HEADER.unpack(_read(connection, HEADER.size))
+    return int(status)
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    content = b""
+    while len(content) < size:
+        part = connection.recv(size - len(content))
+        if not part:
+            raise ConnectionError("the process that runs the job has ended")
+        content += part
+    return content
+
+
+def _die_with(connection: socket.socket) -> None:
+    """End this process as soon as the command that asked for it is gone."""
+    while connection.recv(1):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _work(connection: socket.socket, request: dict[str, Any], outputs: list[int]) -> None:
+    """In the fork: become the job, and never return."""
+    status = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        os.dup2(outputs[0], 1)
+        os.dup2(outputs[1], 2)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        threading.Thread(target=_die_with, args=[connection], daemon=True).start()
+        from ftbench.stage import main as run_stage
+
+        status = run_stage(request["arguments"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def serve(listener: socket.socket, parent: int) -> None:
+    """Fork for every request until the workflow has ended and the last job with it."""
+    jobs: dict[int, socket.socket] = {}
+    while os.getppid() == parent or jobs:
+        ready, _, _ = select.select([listener] if os.getppid() == parent else [], [], [], 0.05 if jobs else 1.0)
+        if ready:
+            connection, _ = listener.accept()
+            header, outputs, _, _ = socket.recv_fds(connection, HEADER.size, 2)
+            request = json.loads(_read(connection, HEADER.unpack(header)[0]))
+            process = os.fork()
+            if process == 0:
+                listener.close()
+                for other in jobs.values():
+                    other.close()
+                _work(connection, request, outputs)
+            for descriptor in outputs:
+                os.close(descriptor)
+            jobs[process] = connection
+            connection.sendall(HEADER.pack(process))
+        for process in list(jobs):
+            ended, code = os.waitpid(process, os.WNOHANG)
+            if ended:
+                status = os.waitstatus_to_exitcode(code)
+                connection = jobs.pop(process)
+                try:
+                    connection.sendall(HEADER.pack(128 - status if status < 0 else status))
+                except OSError:  # the command was killed, and its job with it
+                    pass
+                connection.close()
+
+
+def main() -> None:
+    descriptor, parent, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    import accelerate  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import safetensors.torch  # noqa: F401
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForMaskedLM  # noqa: F401
+
+    try:
+        serve(socket.socket(fileno=descriptor), parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""A copy of the checkout with a study small enough to run whole in a test."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+
+MODELS = """
+smoke_encoder:
+  title: Encoder of the tests
+  built_in: {corpus: smoke_corpus, hidden_size: 32, layers: 2, heads: 2, intermediate_size: 64, steps: 30, batch_size: 32}
+"""
+
+DATASETS = """
+smoke_corpus:
+  title: Corpus of the tests
+  task: pretraining
+  kind: text
+  generated: {part: corpus, settings: {corpus_rows: 600, validation_rows: 50}}
+  fields: {text_a: text}
+  splits: {train: {}, validation: {}}
+smoke_reviews:
+  title: Reviews of the tests
+  task: sentiment
+  generated: {part: reviews, settings: {train_rows: 260, evaluation_rows: 60}}
+  fields: {text_a: text}
+  label: label
+  labels: {negative: negative, positive: positive}
+  splits: {train: {}, test: {}, shift_near: {}, shift_middle: {}, shift_far: {}, stress: {}}
+smoke_prior:
+  title: Prior task of the tests
+  task: topic
+  generated: {part: prior, settings: {prior_pool_rows: 200, prior_evaluation_rows: 60}}
+  fields: {text_a: text}
+  label: label
+  labels: {people: people, place: place, money: money}
+  splits: {pool: {}, evaluation: {}}
+"""
+
+STUDY = """
+title: Smoke
+seeds: [0, 1]
+init: shared
+models: [smoke_encoder]
+tasks:
+  reviews:
+    train: {dataset: smoke_reviews}
+    select: {rows: 60}
+    evaluate:
+      in_domain: {dataset: smoke_reviews, split: test, role: id}
+      shifted: {dataset: smoke_reviews, split: shift_far, role: ood}
+    metrics: [accuracy]
+prior: {dataset: smoke_prior, training: {steps: 10}}
+training: {steps: 12, batch_size: 16, learning_rate: 0.001, max_length: 32}
+methods:
+  vanilla: {}
+  dps_dense: {settings: {update_ratio: 0.2}}
+  linear_probe: {}
+soups:
+  uniform: {recipe: uniform, methods: [vanilla]}
+  greedy: {recipe: greedy, methods: [vanilla]}
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of its own; `snakemake` and `ftbench` run in it and import its sources."""
+
+    folder: Path
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        own = {"PYTHONPATH": str(self.folder / "src"), "XDG_CACHE_HOME": str(self.folder / ".cache")}
+        return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": "", **extra}
+
+    def command(self, *words: str) -> list[str]:
+        return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+    def run(self, *words: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment here; its output is in the failure message."""
+        done = subprocess.run(
+            self.command(*words), cwd=self.folder, env=self.environment(**extra), text=True, capture_output=True
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def snakemake(self, *words: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
+        return self.run("snakemake", "--cores", "2", "--config", "study=smoke", *words, check=check, **extra)
+
+    def stale(self) -> dict[str, set[str]]:
+        """Rule to the cells (wildcards) that a dry run would run now."""
+        done = self.snakemake("--dry-run")
+        found: dict[str, set[str]] = {}
+        rule = None
+        for line in (done.stdout + done.stderr).splitlines():
+            if match := re.match(r"\s*(?:local)?rule (\w+):", line):
+                rule = match[1]
+                found.setdefault(rule, set())
+            elif rule and (match := re.match(r"\s+log: results/smoke/logs/\w+/(.+)\.log", line)):
+                found[rule].add(match[1])
+        return found
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text, f"{file} does not hold {old!r}"
+        path.write_text(text.replace(old, new, 1))
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / "smoke"
+
+
+def copied(folder: Path) -> Project:
+    """The tracked and new files of the checkout under `folder`, with the small study added."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT, text=True, capture_output=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        if (CHECKOUT / name).is_file() and not name.startswith("tests/"):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, target)
+    (folder / "config" / "models" / "smoke.yaml").write_text(MODELS)
+    (folder / "config" / "datasets" / "smoke.yaml").write_text(DATASETS)
+    (folder / "config" / "studies" / "smoke.yaml").write_text(STUDY)
+    return Project(folder)
