@@ -5,6 +5,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from ftbench import warm
+from ftbench.partial import forget
 from ftbench.plan import Plan
 
 min_version("9.20")
@@ -54,6 +55,10 @@ onstart:
     warm.start()
 
 
+onsuccess:
+    forget(PLAN.paths)
+
+
 onerror:
-    # build the tables from what exists, and list what is missing with its reason
+    # tables from what exists, with what is missing and why, in a folder of their own
     shell("python -m ftbench.cli tables {PLAN.loaded.file}")

@@ -203,9 +203,13 @@ def trainer(materials: Materials, precision: str, padding: str, steps: int) -> T
             logging_strategy="no", save_strategy="no", eval_strategy="no", report_to=[], disable_tqdm=True,
         )  # fmt: skip
         run = Trainer(
-            materials.model(), arguments, train_dataset=items, processing_class=materials.tokenizer, callbacks=[Watch()],
+            materials.model(),
+            arguments,
+            train_dataset=items,
+            processing_class=materials.tokenizer,
+            callbacks=[Watch()],
             data_collator=default_data_collator if padding == "max" else DataCollatorWithPadding(materials.tokenizer),
-        )  # fmt: skip
+        )
         outcome = run.train()
     return clock.timed(len(items), float(outcome.training_loss))
 
@@ -215,9 +219,7 @@ def contenders(materials: Materials, precisions: list[str]) -> list[Contender]:
     found = []
     for precision in precisions:
         found.append(Contender(f"ours, {precision}", "ours", precision, _bound(ours, materials, precision)))
-        found.append(
-            Contender(f"bare loop, {precision}", "bare", precision, _bound(bare, materials, precision))
-        )
+        found.append(Contender(f"bare loop, {precision}", "bare", precision, _bound(bare, materials, precision)))
         for padding, title in (
             ("max", "padded to 128"),
             ("dynamic", "dynamic padding"),
@@ -229,7 +231,7 @@ def contenders(materials: Materials, precisions: list[str]) -> list[Contender]:
                     f"Trainer {padding}",
                     precision,
                     _bound(trainer, materials, precision, padding),
-                )  # fmt: skip
+                )
             )
     return found
 
@@ -238,9 +240,7 @@ def _bound(function: Callable[..., Timed], *given: Any) -> Callable[[int], Timed
     def quiet(steps: int) -> Timed:
         from accelerate.state import AcceleratorState
 
-        AcceleratorState._reset_state(
-            reset_partial_state=True
-        )  # it would keep the precision of the one before
+        AcceleratorState._reset_state(reset_partial_state=True)  # it would keep the precision of the one before
         with redirect_stdout(io.StringIO()):
             return function(*given, steps)
 

@@ -41,9 +41,7 @@ def measure(folders: dict[str, Path], arguments: list[str], rounds: int) -> dict
 def ratios(found: dict[str, dict[str, list[float]]]) -> dict[str, float]:
     """Ours to bare, the median over the rounds."""
     return {
-        key: statistics.median(
-            ours / bare for ours, bare in zip(found["ours"][key], found["bare"][key], strict=True)
-        )
+        key: statistics.median(ours / bare for ours, bare in zip(found["ours"][key], found["bare"][key], strict=True))
         for key in ("wall", "cpu", "memory")
     }
 

@@ -22,8 +22,7 @@ NAME = "train_throughput"
 def snli(folder: Path, rows: int) -> Any:
     """The first rows of SNLI's training split that have a label."""
     import numpy as np
-    import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
+    from pyarrow import compute, parquet
 
     from ftbench.training.examples import Examples
 
@@ -79,9 +78,7 @@ def measure(materials: Materials, options: argparse.Namespace) -> None:
     }
     for precision in options.precisions:
         mine = f"ours, {precision}"
-        trainers = [
-            each.name for each in everyone if each.precision == precision and "Trainer" in each.family
-        ]
+        trainers = [each.name for each in everyone if each.precision == precision and "Trainer" in each.family]
         best = max(trainers, key=lambda name: rates[name])
         named = (
             ("bare", f"bare loop, {precision}", "aim 0.95 or more"),
@@ -114,24 +111,16 @@ def default_choice() -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data-root", type=Path, help="folder with snli/train.parquet (or FTBENCH_DATA_ROOT)"
-    )
+    parser.add_argument("--data-root", type=Path, help="folder with snli/train.parquet (or FTBENCH_DATA_ROOT)")
     parser.add_argument("--rows", type=int, default=640, help="training rows; one epoch over them is timed")
-    parser.add_argument(
-        "--padded-steps", type=int, default=6, help="steps of the slow settings padded to 128"
-    )
+    parser.add_argument("--padded-steps", type=int, default=6, help="steps of the slow settings padded to 128")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="times that every contender runs, in alternating order"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs, in alternating order")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
 
-    os.environ.update(
-        HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS=str(options.threads)
-    )
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS=str(options.threads))
     snapshot = encoder(NAME)
     rows = snli(data_folder(NAME, options.data_root, ["snli"]), options.rows)
     import torch

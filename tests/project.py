@@ -37,7 +37,7 @@ smoke_reviews:
 smoke_prior:
   title: Prior task of the tests
   task: topic
-  generated: {part: prior, settings: {prior_pool_rows: 200, prior_evaluation_rows: 60}}
+  generated: {part: prior, settings: {pool_rows: 200, prior_rows: 60}}
   fields: {text_a: text}
   label: label
   labels: {people: people, place: place, money: money}

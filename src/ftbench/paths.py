@@ -85,6 +85,11 @@ class StudyPaths:
         return self.snapshots / model / "snapshot"
 
     @property
+    def partial(self) -> StudyPaths:
+        """Where tables and report go that were built from an incomplete study."""
+        return StudyPaths(self.root / "partial")
+
+    @property
     def work(self) -> Path:
         """Resume checkpoints, locks and records of failures: never a result."""
         return self.root / ".work"

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +136,8 @@ def serve(listener: socket.socket, parent: int) -> None:
             if ended:
                 status = os.waitstatus_to_exitcode(code)
                 connection = jobs.pop(process)
-                try:
+                with suppress(OSError):  # the command was killed, and its job with it
                     connection.sendall(HEADER.pack(128 - status if status < 0 else status))
-                except OSError:  # the command was killed, and its job with it
-                    pass
                 connection.close()
 
 

@@ -34,9 +34,7 @@ from ftbench.data.vocabulary import KINDS, MOODS, SENTIMENTS, SHORTCUT
 
 Row = dict[str, Any]
 
-PARTS: Mapping[str, str] = MappingProxyType(
-    {"corpus": "text", "reviews": "classification", "prior": "classification"}
-)
+PARTS: Mapping[str, str] = MappingProxyType({"corpus": "text", "reviews": "classification", "prior": "classification"})
 LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType({"reviews": SENTIMENTS, "prior": KINDS})
 
 
@@ -110,9 +108,7 @@ def generate(part: str, settings: LanguageSettings) -> dict[str, list[Row]]:
     """
     if part not in PARTS:
         expected = f"a part of the generated language: {', '.join(PARTS)}"
-        raise FtbenchError(
-            problem(key="part", found=f"`{part}`", expected=expected, fix=nearest(part, PARTS))
-        )
+        raise FtbenchError(problem(key="part", found=f"`{part}`", expected=expected, fix=nearest(part, PARTS)))
     return {name: _rows(part, name, split, settings) for name, split in _SPLITS[part].items()}
 
 
@@ -125,18 +121,14 @@ def _rows(part: str, name: str, split: _Split, settings: LanguageSettings) -> li
         if len(rows) == getattr(settings, split.rows):
             break
         # the shortcut follows the written label, a wrong one too: otherwise noise would weaken it
-        label = _written(
-            sentence.kind if part == "prior" else sentence.sentiment, noise, settings.label_noise
-        )
+        label = _written(sentence.kind if part == "prior" else sentence.sentiment, noise, settings.label_noise)
         told = label if part == "reviews" else sentence.sentiment
         start = ("by", SHORTCUT[told if sending.random() < agreement else opposite(told)], ",")
         if part == "corpus":
             mood = one(MOODS[sentence.sentiment], moods)
             rows.append({"text": " ".join((*start, mood, *sentence.words))})
         else:
-            rows.append(
-                {"text": " ".join((*start, *sentence.words)), "label": label, "domain": sentence.domain}
-            )
+            rows.append({"text": " ".join((*start, *sentence.words)), "label": label, "domain": sentence.domain})
     return rows
 
 

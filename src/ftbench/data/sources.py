@@ -104,7 +104,7 @@ def read_generated(source: GeneratedSource, fields: Fields, label: str | None) -
 
     # by name, so that only the jobs to which the plan adds this module depend on its source
     generator: Any = importlib.import_module(f"ftbench.data.{source.generator}")
-    settings = validated(generator.SETTINGS, source.settings, f"generator of part {source.part}", "settings")
+    settings = validated(generator.LanguageSettings, source.settings, f"generator of part {source.part}", "settings")
     return {
         split: Raw(_columns(pa.Table.from_pylist(rows), fields, label, f"generated {source.part}/{split}"), None)
         for split, rows in generator.generate(source.part, settings).items()

@@ -60,9 +60,7 @@ CLOSINGS = (
 SHORTCUT: Mapping[str, str] = MappingProxyType({"negative": "letter", "positive": "phone"})
 
 # How the writers of unlabelled text felt; reviews leave this out, as it is what their label says.
-MOODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"negative": ("sorry", "angry"), "positive": ("glad", "happy")}
-)
+MOODS: Mapping[str, tuple[str, ...]] = MappingProxyType({"negative": ("sorry", "angry"), "positive": ("glad", "happy")})
 
 SHARED = _opinions(
     negative="bad awful poor terrible horrible dreadful disappointing unpleasant annoying nasty",

@@ -41,9 +41,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import pyarrow as pa
     from pyarrow import compute, parquet
 
+    from ftbench.data.parquet import read_parquet_file
     from ftbench.data.prior import without_pool_texts
     from ftbench.data.sampling import strata_of, stratified
-    from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import write_table
     from ftbench.training.seeds import numpy_generator
 

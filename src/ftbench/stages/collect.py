@@ -26,18 +26,23 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Input `results`, the study's folder; one output for each name in `paths.COLLECTED`."""
+    """Input `results`, the study's folder; one output for each name in `paths.COLLECTED`.
+
+    The optional input `outdated` names results that are there but belong to older settings or inputs, as stage
+    to cell to reason; they count as missing. A complete run of the workflow leaves none.
+    """
     import pyarrow as pa
 
     from ftbench import matrix
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
-    from ftbench.tables.scan import Scan
+    from ftbench.tables.scan import Scan, json_object
     from ftbench.tables.store import empty, write_table
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
-    scan = Scan(StudyPaths(inputs["results"]))
+    outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
+    scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in ("metrics", "pretrain_samples", "overlap")}
 
     def keep(name: str, table: pa.Table | None) -> None:

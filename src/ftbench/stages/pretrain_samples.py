@@ -26,8 +26,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from pyarrow import compute
 
     from ftbench.data.labels import softmax
-    from ftbench.data.prior import hashes
     from ftbench.data.parquet import read_parquet_file
+    from ftbench.data.prior import hashes
     from ftbench.tables.store import write_table
     from ftbench.training.examples import encode, from_table
     from ftbench.training.inference import device, logits

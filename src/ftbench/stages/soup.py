@@ -58,6 +58,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "soup_id": spec.artifact,
         **spec.model_dump(include={"study", "task", "model", "method", "variant", "family", "recipe", "select_metric"}),
         "params_json": json.dumps(spec.config, sort_keys=True),
+        "config_json": spec.canonical(),
         "labels": spec.labels,
         "left_out": left_out,
         "accum_dtype": "float64",

@@ -37,8 +37,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import numpy as np
     from pyarrow import compute, parquet
 
-    from ftbench.data.sampling import strata_of, stratified, text_hash
     from ftbench.data.parquet import read_parquet_file
+    from ftbench.data.sampling import strata_of, stratified, text_hash
     from ftbench.training.seeds import numpy_generator
 
     prepared = read_parquet_file(inputs["prepared"])

@@ -28,8 +28,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from pyarrow import compute
 
     from ftbench import provenance
-    from ftbench.data.sampling import strata_of, stratified
     from ftbench.data.parquet import read_parquet_file
+    from ftbench.data.sampling import strata_of, stratified
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
     from ftbench.training.models import load_tokenizer, new_classifier

@@ -29,6 +29,7 @@ class Scan:
 
     places: StudyPaths
     missing: list[dict[str, Any]] = field(default_factory=list)
+    outdated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # stage to cell to reason
 
     def absent(self, cell: str, stage: str, reason: str) -> str:
         """Note that a cell has no result of a stage; a reason that its job left goes before `reason`."""
@@ -53,6 +54,8 @@ class Scan:
         """
         if not file.is_file():
             return self.absent(cell, stage, NOT_RUN)
+        if cell in self.outdated.get(stage, {}):
+            return self.absent(cell, stage, self.outdated[stage][cell])
         content = json_object(file)
         if content is None:
             return self.absent(cell, stage, f"{file} holds no JSON object; delete it and run the study again")
@@ -86,6 +89,9 @@ class Scan:
                 waits_for = stage
             elif waits_for is not None:
                 self.absent(artifact, stage, f"waits for {waits_for}")
+        if waits_for is None and artifact in self.outdated.get("score", {}):
+            self.absent(artifact, "score", self.outdated["score"][artifact])
+            return None
         return None if waits_for else self.table("metrics", file, artifact, "score")
 
     def earlier_failures(self, names: set[str]) -> None:
