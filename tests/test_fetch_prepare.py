@@ -163,6 +163,13 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
         prepared(words, kind="regression", labels={}, range=(0, 5))
 
 
+def test_scores_that_stand_for_none_are_dropped_and_counted(tmp_path: Path) -> None:
+    folder = fetched(tmp_path, {"train": rows(4, [0.5, -1.0])})
+    found, card = prepared(folder, kind="regression", labels={}, range=(0, 5), unlabelled=[-1])
+    assert found.column("value").to_pylist() == [0.5, 0.5]
+    assert card["splits"]["train"]["dropped_unlabelled"] == 2
+
+
 def test_plain_text_needs_no_label(tmp_path: Path) -> None:
     found, card = prepared(fetched(tmp_path, {"train": rows(3)}, label=None), kind="text", labels={})
     assert found.num_rows == card["splits"]["train"]["rows"] == 3

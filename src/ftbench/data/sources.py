@@ -51,17 +51,23 @@ def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> 
                 f"the file has {table.column_names}. {nearest(column, table.column_names)}"
             )
     rows = table.num_rows
+
+    def words(column: str) -> Any:
+        try:
+            return table.column(column).cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            kind = table.schema.field(column).type
+            raise FtbenchError(f"{where}: found a column `{column}` of type {kind}; expected text or numbers") from None
+
     texts = {
-        "text_a": table.column(fields.text_a).cast(pa.string()),
-        "text_b": pa.nulls(rows, pa.string())
-        if fields.text_b is None
-        else table.column(fields.text_b).cast(pa.string()),
+        "text_a": words(fields.text_a),
+        "text_b": pa.nulls(rows, pa.string()) if fields.text_b is None else words(fields.text_b),
     }
     raw = pa.nulls(rows, pa.string())
     value = pa.nulls(rows, pa.float64())
     if label is not None:
         column = table.column(label)
-        raw = column.cast(pa.string())
+        raw = words(label)
         if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
             value = compute.cast(column, pa.float64())
     return pa.table({**texts, "label_raw": raw, "value": value})

@@ -39,21 +39,16 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         warnings.append("the source gives no label names; its raw values are believed as the entry states them")
     columns: dict[str, list[Any]] = {key: [] for key in ("split", "uid", "text_a", "text_b", "label", "value")}
     splits: dict[str, Any] = {}
+    unlabelled = {str(value) for value in spec.unlabelled}
     for split in dict.fromkeys(table.column("split").to_pylist()):
         part = table.filter(pa.compute.equal(table.column("split"), split))
         raw = part.column("label_raw").to_pylist()
-        labels = (
-            named(
-                raw,
-                names,
-                {str(value) for value in spec.unlabelled},
-                f"data set {spec.dataset}, split {split}",
-            )
-            if spec.kind == "classification"
-            else [None] * part.num_rows
-        )
-        values = part.column("value").to_pylist() if spec.kind == "regression" else [None] * part.num_rows
-        _in_range(spec, split, values)
+        labels: list[str | None] = [None] * part.num_rows
+        values: list[float | None] = [None] * part.num_rows
+        if spec.kind == "classification":
+            labels = named(raw, names, unlabelled, f"data set {spec.dataset}, split {split}")
+        elif spec.kind == "regression":
+            values = _scores(spec, split, raw, part.column("value").to_pylist(), unlabelled)
         kept = Counter[str]()
         without_label = without_text = 0
         pairs = part.column("text_b").null_count < part.num_rows
@@ -122,13 +117,22 @@ def _row_counts(spec: Spec, record: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _in_range(spec: Spec, split: str, values: list[float | None]) -> None:
-    if spec.range is None:
-        return
-    low, high = spec.range
-    outside = [value for value in values if value is not None and not low <= value <= high]
-    if outside:
-        raise FtbenchError(
-            f"data set {spec.dataset}, split {split}: found scores outside [{low}, {high}]: {outside[:5]}. "
-            "Correct `range` in the entry or the data."
-        )
+def _scores(
+    spec: Spec, split: str, raw: list[str | None], values: list[float | None], unlabelled: set[str]
+) -> list[float | None]:
+    """The scores of one split, None where a row has none; one that is no number or out of range is an error."""
+    where = f"data set {spec.dataset}, split {split}"
+    known = [None if text in unlabelled else value for text, value in zip(raw, values, strict=True)]
+    words = [text for text, value in zip(raw, values, strict=True) if text is not None and value is None]
+    strange = [text for text in words if text not in unlabelled]
+    if strange:
+        raise FtbenchError(f"{where}: found scores that are no numbers: {strange[:5]}. Correct `label` or the data.")
+    if spec.range is not None:
+        low, high = spec.range
+        outside = [value for value in known if value is not None and not low <= value <= high]
+        if outside:
+            raise FtbenchError(
+                f"{where}: found scores outside [{low}, {high}]: {outside[:5]}. "
+                "Correct `range` in the entry or the data, or name the value under `unlabelled`."
+            )
+    return known

@@ -67,7 +67,7 @@ class MaskedBatches:
         generator = torch_generator(self.settings.seed, "mask", number)
         draws = torch.rand((2, *ids.shape), generator=generator).to(ids.device)
         chosen = (draws[0] < self.settings.mask_share) & (ids >= len(SPECIAL))
-        chosen[:, 1] |= ids[:, 1] >= len(SPECIAL)  # no batch without a target
+        chosen[0, 1] |= not bool(chosen.any())  # no batch without a target
         targets = ids[chosen]
         random_words = torch.randint(len(SPECIAL), self.words, ids.shape, generator=generator).to(ids.device)
         hidden = torch.where(draws[1] < 0.8, self.mask_id, torch.where(draws[1] < 0.9, random_words, ids))
