@@ -33,7 +33,7 @@ help:
 setup: .venv/.runtime
 
 demo: .venv/.runtime
-	@$(BIN)/snakemake --config study=$(STUDY)
+	@$(BIN)/python -m ftbench.progress $(BIN)/snakemake --config study=$(STUDY)
 	@$(BIN)/ftbench show $(STUDY)
 
 test: check pytest

@@ -42,7 +42,11 @@ def fetched(folder: Path, tables: Mapping[str, pa.Table | Path], label: str | No
         if not isinstance(table, Path):
             parquet.write_table(table, inputs[name])
     spec = fetch.Spec(
-        dataset="reviews", local=sorted(tables), fields=more.pop("fields", Fields(text_a="sentence")), label=label, **more
+        dataset="reviews",
+        local=sorted(tables),
+        fields=more.pop("fields", Fields(text_a="sentence")),
+        label=label,
+        **more,
     )
     fetch.run(spec, inputs, {"fetched": folder / "fetched.parquet", "record": folder / "fetched.json"})
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -133,3 +134,14 @@ def copied(folder: Path) -> Project:
     (folder / "config" / "datasets" / "smoke.yaml").write_text(DATASETS)
     (folder / "config" / "studies" / "smoke.yaml").write_text(STUDY)
     return Project(folder)
+
+
+def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of `content` with the value at a dotted path set."""
+    content = copy.deepcopy(content)
+    place = content
+    *parents, last = path.split(".")
+    for part in parents:
+        place = place.setdefault(part, {})
+    place[last] = value
+    return content

@@ -26,8 +26,8 @@ class Result:
         self.status, self.out, self.error = status, out, error
 
 
-@pytest.fixture()
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run the command's entry point in a folder; nothing that it sets in the environment stays."""
 
     def run(*arguments: str, folder: Path = ROOT) -> Result:

@@ -110,7 +110,9 @@ def test_splits_that_name_their_labels_differently_are_refused(tmp_path: Path) -
 
 
 def test_rows_without_a_text_are_dropped_and_counted(tmp_path: Path) -> None:
-    table = pa.table({"sentence": ["a", "", None, "b"], "second": ["x", "y", "z", ""], "label": ["negative", "positive"] * 2})
+    table = pa.table(
+        {"sentence": ["a", "", None, "b"], "second": ["x", "y", "z", ""], "label": ["negative", "positive"] * 2}
+    )
     both = Fields(text_a="sentence", text_b="second")
     found, card = prepared(fetched(tmp_path, {"train": table}), labels=NAMES)
     assert (found.num_rows, card["splits"]["train"]["dropped_without_text"]) == (2, 2)

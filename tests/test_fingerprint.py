@@ -43,7 +43,7 @@ GARDEN = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def garden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A small package on the path; what was read of it is dropped before and after."""
     folder = tmp_path / "garden"
@@ -192,7 +192,7 @@ def test_equal_sources_have_equal_fingerprints_in_another_process_and_another_pl
 # through the plan of the demo study
 
 
-@pytest.fixture()
+@pytest.fixture
 def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], set[str]]]:
     """`edited(module, addition)`: the jobs of the demo study whose source changes when a module does."""
     plan = Plan.load("demo", ROOT)

@@ -45,6 +45,10 @@ class Outputs(Mapping[str, Path]):
             partial = self[name]
             if not partial.exists():
                 raise FtbenchError(f"the stage did not write its output `{name}` ({final})")
+        # an old record must not vouch for new files, should this end half-way
+        record = list(self.final.values())[-1]
+        if not record.is_dir():
+            record.unlink(missing_ok=True)
         for name, final in self.final.items():
             partial = self[name]
             if partial.is_dir():

@@ -8,11 +8,14 @@ completing record last. What a stage computes is none of its business.
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
+import pkgutil
 import shlex
 import signal
 import socket
@@ -24,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ftbench.config.errors import FtbenchError
+from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.strict import validated
 from ftbench.outputs import Outputs, Stopped
 from ftbench.warm import delegate
@@ -64,6 +67,9 @@ def execute(
     source: str,
 ) -> None:
     """Run one stage with atomic outputs. Raises what the stage raises; nothing half-written stays."""
+    if importlib.util.find_spec(f"ftbench.stages.{name}") is None:
+        known = [item.name for item in pkgutil.iter_modules(importlib.import_module("ftbench.stages").__path__)]
+        raise FtbenchError(f"unknown stage `{name}`. {nearest(name, known)}")
     module = importlib.import_module(f"ftbench.stages.{name}")
     resolved = validated(module.Spec, spec, f"spec of stage {name}")
     place = Outputs(dict(outputs), work / digest(name, resolved.canonical(), source), source)
@@ -91,10 +97,11 @@ def _pairs(values: list[str]) -> dict[str, Path]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, FtbenchError):
         return str(error)
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"no space left on the device while writing {error.filename or ''}".strip() + (
-            ". Nothing half-written was kept; free some space and run again."
-        )
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by a signal before it was done. Nothing half-written was kept; run again."
+    # safetensors raises an error of its own around the system's
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+        return f"no space left on the device ({error}). Nothing half-written was kept; free some space and run again."
     return f"{type(error).__name__}: {error}"
 
 

@@ -59,7 +59,7 @@ class TrainSet(Strict):
 class SelectSet(Strict):
     """What early stopping and soups may look at: cut from the training rows, or a split of its own."""
 
-    rows: int | None = Field(None, gt=0, description="rows cut from training; null: 10 %, at least 500 if possible")
+    rows: int | None = Field(None, gt=0, description="rows cut from training; null: 500, at least 2 % and at most 10 %")
     split: Name | None = Field(None, description="a split of the training data set instead of a cut")
     metric: Name | None = Field(None, description="metric of the selection; null: accuracy, or Spearman")
 

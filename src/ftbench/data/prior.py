@@ -20,10 +20,12 @@ def hashes(table: pa.Table) -> list[str]:
 
 def without_pool_texts(evaluation: pa.Table, pool: pa.Table) -> pa.Table:
     """The evaluation rows whose text does not occur in the pool, each text once."""
+    import pyarrow as pa
+
     seen = set(hashes(pool))
     kept = []
     for row, value in enumerate(hashes(evaluation)):
         if value not in seen:
             seen.add(value)
             kept.append(row)
-    return evaluation.take(kept)
+    return evaluation.take(pa.array(kept, pa.int64()))

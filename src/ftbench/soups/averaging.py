@@ -17,15 +17,14 @@ def check_same_layout(files: list[Path]) -> None:
     """All files hold the same names, shapes and types; a refusal names the two files and what differs."""
     from safetensors import safe_open
 
-    first: dict[str, tuple[list[int], str]] = {}
+    first: dict[str, tuple[list[int], str]] | None = None
     for file in files:
         with safe_open(str(file), framework="pt") as opened:
             layout = {
                 name: (opened.get_slice(name).get_shape(), opened.get_slice(name).get_dtype())
                 for name in opened.keys()  # noqa: SIM118, safe_open is no mapping
             }
-        if not first:
-            first = layout
+        first = layout if first is None else first
         differing = sorted(name for name in set(first) | set(layout) if first.get(name) != layout.get(name))
         if differing:
             name = differing[0]

@@ -6,7 +6,7 @@ offers trial scores on the `select` rows through `Kitchen`; a recipe never sees 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,11 @@ class Candidate:
     run_id: str
     file: Path
     score: float
+
+
+def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """By falling score; ties by run id, so that the order in which runs ended says nothing."""
+    return sorted(candidates, key=lambda candidate: (-candidate.score, candidate.run_id))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         if wanted.role == "prior" and spec.prior_pool:
             pool = prepared.filter(compute.equal(prepared.column("split"), spec.prior_pool))
             rows = without_pool_texts(rows, pool)
+            if rows.num_rows == 0:
+                raise FtbenchError(
+                    f"{where}: found no row of split `{wanted.split}` whose text is not in the pool "
+                    f"`{spec.prior_pool}`. Name another split under `prior.evaluation`."
+                )
         elif wanted.kind != spec.kind:
             raise FtbenchError(f"{where}: found a {wanted.kind} set; the task is a {spec.kind}")
         elif spec.kind == "classification" and set(wanted.labels) != set(spec.labels) and wanted.map is None:
@@ -86,7 +91,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     parquet.write_table(evaluation, outputs["evaluation"], compression="zstd")
     for name, rows in ((name, part) for name, part in zip(described, parts, strict=True)):
         described[name]["rows"] = rows.num_rows
-    overlap = [_overlap(name, spec.task, train, part) for name, part in zip(described, parts, strict=True)]
+    overlap = [
+        _overlap(name, spec.task, train, part, described[name]) for name, part in zip(described, parts, strict=True)
+    ]
     write_table("overlap", overlap, outputs["overlap"])
     record = {
         "task": spec.task,
@@ -112,18 +119,23 @@ def _labelled(rows: Any, name: str, role: str) -> Any:
     return rows.append_column("role", pa.array([role] * count, pa.string()))
 
 
-def _overlap(name: str, task: str, train: Any, rows: Any) -> dict[str, Any]:
-    """How many rows of a set stand in the training set too, and how many of them with another label there."""
+def _overlap(name: str, task: str, train: Any, rows: Any, about: dict[str, Any]) -> dict[str, Any]:
+    """How many rows of a set stand in the training set too, and how many of them with another label there.
+
+    A training label is read in the set's labels; scores, and labels of a prior task, are not compared.
+    """
     from ftbench.data.prior import hashes
 
+    to = about["map"]["to"] if about["map"] else {}
     labels: dict[str, set[str | None]] = {}
     for value, label in zip(hashes(train), train.column("label").to_pylist(), strict=True):
-        labels.setdefault(value, set()).add(label)
+        labels.setdefault(value, set()).add(to.get(label, label))
     found = [
         (labels[value], label)
         for value, label in zip(hashes(rows), rows.column("label").to_pylist(), strict=True)
         if value in labels
     ]
+    comparable = about["kind"] == "classification" and about["role"] != "prior"
     return {
         "task": task,
         "eval_set": name,
@@ -132,5 +144,5 @@ def _overlap(name: str, task: str, train: Any, rows: Any) -> dict[str, Any]:
         "eval_rows": rows.num_rows,
         "exact_rows": len(found),
         "exact_share": len(found) / rows.num_rows,
-        "conflict_rows": sum(label not in known for known, label in found),
+        "conflict_rows": sum(label not in known for known, label in found) if comparable else None,
     }

@@ -75,7 +75,14 @@ def _source(spec: Spec) -> Path:
         from huggingface_hub import snapshot_download
 
         try:
-            place = Path(snapshot_download(spec.hub.repository, revision=spec.hub.revision, allow_patterns=list(FILES)))
+            place = Path(
+                snapshot_download(
+                    spec.hub.repository,
+                    revision=spec.hub.revision,
+                    allow_patterns=list(FILES),
+                    ignore_patterns=["*/*"],  # exports for other runtimes lie in subfolders
+                )
+            )
         except Exception as error:  # the library raises many kinds; all mean that the files are not to be had
             raise FtbenchError(
                 f"model {spec.model}: could not be loaded from the hub ({type(error).__name__}: {error}). "

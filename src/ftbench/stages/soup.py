@@ -38,7 +38,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench import provenance
     from ftbench.plugins import plugin
     from ftbench.soups.averaging import average, check_same_layout
-    from ftbench.soups.base import Candidate, Kitchen
+    from ftbench.soups.base import Candidate, Kitchen, best_first
     from ftbench.training.weights import file_digest, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
@@ -70,10 +70,17 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
             **common,
             "status": "failed",
             "error": "no ingredient is left: " + "; ".join(left_out.values()),
+            "n_candidates": 0,
+            "n_ingredients": 0,
+            "ingredients": [],
+            "wall_seconds": time.perf_counter() - clock,
+            "checkpoint_bytes": outputs["model"].stat().st_size,
+            "checkpoint_sha256": file_digest(outputs["model"]),
+            **provenance.provenance(outputs.source, started),
         }
-        outputs["record"].write_text(json.dumps({**failed, "n_candidates": 0, "n_ingredients": 0, "ingredients": []}))
+        outputs["record"].write_text(json.dumps(failed, indent=1))
         return
-    candidates.sort(key=lambda candidate: (-candidate.score, candidate.run_id))
+    candidates = best_first(candidates)
     _same_start([records[candidate.run_id] for candidate in candidates])
     check_same_layout([candidate.file for candidate in candidates])
     files = {candidate.run_id: candidate.file for candidate in candidates}

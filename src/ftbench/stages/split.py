@@ -38,7 +38,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from pyarrow import compute, parquet
 
     from ftbench.data.parquet import read_parquet_file
-    from ftbench.data.sampling import strata_of, stratified, text_hash
+    from ftbench.data.prior import hashes as text_hashes
+    from ftbench.data.sampling import strata_of, stratified
     from ftbench.training.seeds import numpy_generator
 
     prepared = read_parquet_file(inputs["prepared"])
@@ -51,15 +52,20 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     if pool.num_rows == 0:
         known = sorted(set(prepared.column("split").to_pylist()))
         raise FtbenchError(f"{where}: found no rows in split `{spec.train.split}`; it has the splits {known}")
-    hashes = [
-        text_hash(a, b)
-        for a, b in zip(pool.column("text_a").to_pylist(), pool.column("text_b").to_pylist(), strict=True)
-    ]
+    hashes = text_hashes(pool)
     strata = strata_of(pool.column("label").to_pylist(), pool.column("value").to_pylist())
     if spec.select.split:
         selected, left = rows_of(spec.select.split), np.arange(pool.num_rows)
         if selected.num_rows == 0:
             raise FtbenchError(f"{where}: found no rows in split `{spec.select.split}` (key `select.split`)")
+        # what is trained on cannot tell which run learnt more
+        trained = set(hashes)
+        new = [row for row, value in enumerate(text_hashes(selected)) if value not in trained]
+        if not new:
+            raise FtbenchError(f"{where}: found every row of `{spec.select.split}` in the training split as well")
+        if len(new) < selected.num_rows:
+            print(f"select: {selected.num_rows - len(new)} rows that are also trained on are left out", flush=True)
+        selected = selected.take(new)
     else:
         wanted = spec.select.rows or select_rows(pool.num_rows)
         # a text that occurs twice may not stand on both sides of the cut
@@ -76,11 +82,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         cut = np.array([candidates[row] for row in drawn])
         selected = pool.take(cut)
         left = np.setdiff1d(np.arange(pool.num_rows), cut)
+    if spec.train.rows and spec.train.rows > len(left):
+        raise FtbenchError(
+            f"{where}: found {len(left)} rows after the selection cut; `train.rows` asks for {spec.train.rows}"
+        )
     if spec.train.rows and spec.train.subset == "fixed":
-        if spec.train.rows > len(left):
-            raise FtbenchError(
-                f"{where}: found {len(left)} rows after the selection cut; `train.rows` asks for {spec.train.rows}"
-            )
         left = left[stratified([strata[row] for row in left], spec.train.rows, numpy_generator(SEED, "train"))]
     train = pool.take(left)
     present = set(train.column("label").to_pylist())

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from ftbench.training.examples import Encoded
 
-POOL = 50  # batches' worth of shuffled rows that are sorted by length together
+POOL = 50  # batches' worth of shuffled rows that are sorted by length together, at most
+POOLS = 4  # pools an epoch is made of, at least: sorting a small set as a whole would make its batches uniform
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def epoch_order(
     generator = numpy_generator(seed, "order", epoch)
     order = generator.permutation(len(lengths))
     if grouping == "length":
-        pool = batch_size * POOL
+        pool = batch_size * max(1, min(POOL, len(lengths) // (batch_size * POOLS)))
         order = np.concatenate(
             [
                 chunk[np.argsort(-lengths[chunk], kind="stable")]

@@ -55,7 +55,7 @@ class MaskedBatches:
     """
 
     def __init__(self, data: Encoded, settings: BuiltIn, mask_id: int, words: int, place: torch.device) -> None:
-        self.rows = EpochBatches(data, settings.batch_size, 1, "length", settings.seed, place)
+        self.rows = EpochBatches(data, settings.batch_size, 1, "none", settings.seed, place)
         self.settings, self.mask_id, self.words = settings, mask_id, words
         self.steps_per_epoch = self.rows.steps_per_epoch
 

@@ -18,7 +18,11 @@ DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_d
 def load_tokenizer(snapshot: Path) -> Any:
     """The tokenizer of a snapshot; a folder without one raises an `FtbenchError`."""
     from transformers import AutoTokenizer
+    from transformers.utils import logging
 
+    # a new head is meant, so its report of `missing` weights would only alarm readers of the log
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     files = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "tokenizer.model")
     if not any((snapshot / name).is_file() for name in files):
         raise FtbenchError(

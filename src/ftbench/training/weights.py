@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,24 @@ def plain_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_weights(state: Mapping[str, torch.Tensor], file: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors and metadata; equal content gives equal bytes."""
     from safetensors.torch import save_file
 
     save_file(dict(state), str(file), metadata={"format": "pt", **(metadata or {})})
+    if metadata:
+        _sort_metadata(file)
+
+
+def _sort_metadata(file: Path) -> None:
+    # safetensors writes the metadata in an order that changes from call to call, and with it the file's digest
+    with file.open("r+b") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:
+            handle.seek(8)
+            handle.write(text.ljust(size))
 
 
 def load_weights(file: Path) -> dict[str, torch.Tensor]:

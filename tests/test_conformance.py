@@ -1,0 +1,196 @@
+"""What every method must do, whatever it is; run on each plug-in that is found, those of other packages too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ftbench.config.errors import FtbenchError
+from ftbench.config.strict import validated
+from ftbench.config.study import Training
+from ftbench.methods.base import Context, Method
+from ftbench.outputs import Stopped
+from ftbench.plugins import plugins
+from ftbench.training.batches import EpochBatches
+from ftbench.training.checkpoint import Checkpoints
+from ftbench.training.examples import Encoded
+from ftbench.training.loop import Job, Outcome, train
+from ftbench.training.weights import plain_state
+
+METHODS = sorted(plugins("methods"))
+STEPS = 12
+
+
+def tiny_model() -> torch.nn.Module:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, num_labels=3, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+    )  # fmt: skip
+    return BertForSequenceClassification(config)
+
+
+def tiny_data(rows: int = 40) -> Encoded:
+    generator = np.random.default_rng(5)
+    lengths = generator.integers(4, 12, rows)
+    targets = generator.integers(0, 3, rows)
+    # the first token tells the label, so that there is something to learn
+    ids = [
+        np.concatenate([[10 + target], generator.integers(20, 60, length - 1)])
+        for target, length in zip(targets, lengths, strict=True)
+    ]
+    return Encoded(ids, [np.zeros(length, dtype=np.int64) for length in lengths], targets, lengths, 0)
+
+
+def settings(**changes: Any) -> Training:
+    given = {"steps": STEPS, "batch_size": 8, "learning_rate": 1e-3, "evaluations": 0, "precision": "fp32"}
+    return Training(**{**given, **changes})
+
+
+def prepared(name: str, training: Training, checkpoints: Path | None = None) -> tuple[Job, Method]:
+    """A job on the tiny model with one method at its defaults; saves after every step where a folder is given."""
+    torch.set_num_threads(1)
+    factory = plugins("methods")[name].factory
+    method: Method = factory(factory.Config())
+    context = Context(model=tiny_model(), training=training, kind="classification", seed=1)
+    method.prepare_model(context)
+    if method.needs_initial:
+        context.initial = {key: value.clone() for key, value in plain_state(context.model).items()}
+    data = tiny_data()
+    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, 1, torch.device("cpu"))
+
+    def evaluate(model: torch.nn.Module) -> float:
+        from ftbench.training.inference import logits
+
+        return float((logits(model, data, torch.device("cpu")).argmax(1) == data.targets).mean())
+
+    stored = Checkpoints(checkpoints) if checkpoints else None
+    return Job(context, [method], batches, STEPS, evaluate, stored, checkpoint_seconds=0.0, say=lambda _: None), method
+
+
+def run(name: str, training: Training | None = None) -> Outcome:
+    return train(prepared(name, training or settings())[0])
+
+
+def assert_equal_weights(first: Outcome, second: Outcome) -> None:
+    assert first.weights is not None
+    assert second.weights is not None
+    assert first.weights.keys() == second.weights.keys()
+    for key, tensor in first.weights.items():
+        assert torch.equal(tensor, second.weights[key]), key
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_what_it_is(name: str) -> None:
+    factory = plugins("methods")[name].factory
+    assert factory.summary
+    assert factory.paper
+    assert factory.formula
+    assert factory.cost.forward >= 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_training_gives_finite_losses_and_moves_weights(name: str) -> None:
+    outcome = run(name)
+    start = plain_state(prepared(name, settings())[0].context.model)
+    assert len(outcome.log) == STEPS
+    assert all(np.isfinite(row["loss"]) for row in outcome.log)
+    assert outcome.weights is not None
+    assert any(not torch.equal(tensor, start[key]) for key, tensor in outcome.weights.items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_weights(name: str) -> None:
+    assert_equal_weights(run(name), run(name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_exported_weights_load_into_the_plain_model(name: str) -> None:
+    outcome = run(name)
+    assert outcome.weights is not None
+    missing = tiny_model().load_state_dict(outcome.weights, strict=False)
+    assert not missing.unexpected_keys
+    assert not missing.missing_keys
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_stopped_at_any_step_resumes_to_the_same_weights(
+    name: str, keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = settings(keep=keep, evaluations=4)
+    undisturbed = run(name, training)
+    for stop in (1, 3, 7, 11):
+        folder = tmp_path / f"stop{stop}"
+        job, method = prepared(name, training, folder)
+        _stop_after(method, stop)
+        with pytest.raises(Stopped):
+            train(job)
+        resumed = train(prepared(name, training, folder)[0])
+        assert_equal_weights(undisturbed, resumed)
+        assert [row["loss"] for row in resumed.log] == [row["loss"] for row in undisturbed.log]
+        assert (resumed.best_step, resumed.best_score) == (undisturbed.best_step, undisturbed.best_score)
+
+
+def _stop_after(method: Method, step: int) -> None:
+    """Send this process the scheduler's warning while the given step runs."""
+    import os
+    import signal
+
+    after: Callable[[Context], None] = method.after_step
+
+    def warned(context: Context) -> None:
+        after(context)
+        if context.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    method.after_step = warned  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_accumulation_changes_memory_and_not_the_result(name: str) -> None:
+    """With dropout off, four micro-batches give the step of one batch up to rounding."""
+    outcomes = []
+    for accumulation in (1, 4):
+        job, _ = prepared(name, settings(accumulation=accumulation, steps=STEPS))
+        for module in job.context.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        outcomes.append(train(job))
+    losses = [[row["loss"] for row in outcome.log] for outcome in outcomes]
+    assert np.allclose(losses[0], losses[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_unknown_setting_is_refused_with_its_key(name: str) -> None:
+    factory = plugins("methods")[name].factory
+    with pytest.raises(FtbenchError, match="settings.learnin_rate"):
+        validated(factory.Config, {"learnin_rate": 1}, "study.yaml", "settings")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_trains_in_bf16(name: str) -> None:
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)
+    try:
+        outcome = run(name, settings(precision="bf16"))
+    finally:
+        AcceleratorState._reset_state(True)
+    assert outcome.precision == "bf16"
+    assert all(np.isfinite(row["loss"]) for row in outcome.log)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_does_not_shift_the_order_or_the_dropout_of_others(name: str) -> None:
+    """The first loss depends on head, order and dropout alone: it is the same for every method whose forward
+    pass starts from the pretrained weights."""
+    first = run(name).log[0]["loss"]
+    assert first == pytest.approx(run("vanilla").log[0]["loss"], abs=1e-6)
