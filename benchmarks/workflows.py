@@ -39,9 +39,9 @@ def inputs(stage):
 
 
 def checkout_copy(folder: Path) -> None:
-    """What a run of the workflow reads, without results; the package itself is the installed one."""
-    for name in ("workflow", "config", "profiles"):
-        shutil.copytree(CHECKOUT / name, folder / name)
+    """What a run of the workflow reads, without results; the package too, so that edits meanwhile do not matter."""
+    for name in ("workflow", "config", "profiles", "src"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     shutil.copy(CHECKOUT / "Snakefile", folder / "Snakefile")
 
 
@@ -137,19 +137,29 @@ def outputs_of(folder: Path) -> list[str]:
     """Every output of the study `graph` in `folder`, by the patterns of its rules."""
     summary = subprocess.run(
         [sys.executable, "-m", "snakemake", "--config", "study=graph", "--summary"],
-        cwd=folder, check=True, capture_output=True, text=True,
+        cwd=folder, env=environment(folder), check=True, capture_output=True, text=True,
     )  # fmt: skip
     return [line.split("\t")[0] for line in summary.stdout.splitlines()[1:]]
 
 
-def timed(command: list[str], folder: Path) -> dict[str, float]:
-    """Wall and processor seconds of a command and of what it started, and its own peak resident bytes."""
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of this process with the package of the copy, where the folder has one."""
+    return {**os.environ, "PYTHONPATH": str(folder / "src")} if (folder / "src").is_dir() else dict(os.environ)
+
+
+def timed(command: list[str], folder: Path, expected: str = "") -> dict[str, float]:
+    """Wall and processor seconds of a command and of what it started, and its own peak resident bytes.
+
+    A command that fails, or does not say what is expected, ends the benchmark with its output.
+    """
     output = folder / "timed.log"
     start = time.perf_counter()
     with output.open("w") as handle:
-        process = subprocess.Popen(command, cwd=folder, stdout=handle, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(folder), stdout=handle, stderr=subprocess.STDOUT
+        )
         _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
-    if os.waitstatus_to_exitcode(status):
+    if os.waitstatus_to_exitcode(status) or expected not in output.read_text():
         raise SystemExit(f"{' '.join(command)} failed in {folder}:\n{output.read_text()[-3000:]}")
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": float(usage.ru_maxrss * 1024)}

@@ -78,7 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             return self._missing("RepoNotFound")
         revision, files = found
-        action, asked, path = (parts[2:4] + ["revision", revision])[:2] + ["/".join(parts[4:])]
+        action, asked = parts[2:4] if len(parts) > 3 else ("revision", revision)
+        path = "/".join(parts[4:])
         if asked != revision:
             return self._missing("RevisionNotFound")
         if not api:

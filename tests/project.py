@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shutil
@@ -16,7 +15,8 @@ CHECKOUT = Path(__file__).parents[1]
 MODELS = """
 smoke_encoder:
   title: Encoder of the tests
-  built_in: {corpus: smoke_corpus, hidden_size: 32, layers: 2, heads: 2, intermediate_size: 64, steps: 30, batch_size: 32}
+  built_in:
+    {corpus: smoke_corpus, hidden_size: 32, layers: 2, heads: 2, intermediate_size: 64, steps: 30, batch_size: 32}
 """
 
 DATASETS = """
@@ -59,7 +59,8 @@ tasks:
       shifted: {dataset: smoke_reviews, split: shift_far, role: ood}
     metrics: [accuracy]
 prior: {dataset: smoke_prior, training: {steps: 10}}
-training: {steps: 12, batch_size: 16, learning_rate: 0.001, max_length: 32}
+# enough for plain fine-tuning to learn the task, so that soups have ingredients; the linear probe collapses
+training: {steps: 40, batch_size: 32, learning_rate: 0.01, max_length: 32}
 methods:
   vanilla: {}
   dps_dense: {settings: {update_ratio: 0.2}}
@@ -86,7 +87,12 @@ class Project:
     def run(self, *words: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment here; its output is in the failure message."""
         done = subprocess.run(
-            self.command(*words), cwd=self.folder, env=self.environment(**extra), text=True, capture_output=True
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment(**extra),
+            text=True,
+            capture_output=True,
+            check=False,
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -95,17 +101,18 @@ class Project:
     def snakemake(self, *words: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
         return self.run("snakemake", "--cores", "2", "--config", "study=smoke", *words, check=check, **extra)
 
-    def stale(self) -> dict[str, set[str]]:
-        """Rule to the cells (wildcards) that a dry run would run now."""
-        done = self.snakemake("--dry-run")
+    def stale(self, *words: str) -> dict[str, set[str]]:
+        """Rule to the cells that a dry run would run now; `words` are more arguments of Snakemake."""
+        told = self.snakemake("--dry-run", "--printshellcmds", *words)
+        text = told.stdout + told.stderr
         found: dict[str, set[str]] = {}
-        rule = None
-        for line in (done.stdout + done.stderr).splitlines():
-            if match := re.match(r"\s*(?:local)?rule (\w+):", line):
-                rule = match[1]
-                found.setdefault(rule, set())
-            elif rule and (match := re.match(r"\s+log: results/smoke/logs/\w+/(.+)\.log", line)):
-                found[rule].add(match[1])
+        for rule, cell in re.findall(r"^Shell command: python -m ftbench\.stage (\w+) --cell (\S+)", text, re.M):
+            found.setdefault(rule, set()).add(cell)
+        counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
+        for name in ("all", "total"):
+            counts.pop(name, None)
+        assert counts == {rule: len(cells) for rule, cells in found.items()}, text
+        assert counts or "Nothing to be done" in text, text
         return found
 
     def edit(self, file: str, old: str, new: str) -> None:
@@ -117,6 +124,11 @@ class Project:
     @property
     def results(self) -> Path:
         return self.folder / "results" / "smoke"
+
+    def copy(self, folder: Path) -> Project:
+        """The same project with results, times and Snakemake's records in another folder."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
 
 
 def copied(folder: Path) -> Project:
@@ -134,14 +146,3 @@ def copied(folder: Path) -> Project:
     (folder / "config" / "datasets" / "smoke.yaml").write_text(DATASETS)
     (folder / "config" / "studies" / "smoke.yaml").write_text(STUDY)
     return Project(folder)
-
-
-def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of `content` with the value at a dotted path set."""
-    content = copy.deepcopy(content)
-    place = content
-    *parents, last = path.split(".")
-    for part in parents:
-        place = place.setdefault(part, {})
-    place[last] = value
-    return content

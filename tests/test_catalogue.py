@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from project import DATASETS, STUDY, changed, project
+from configured import DATASETS, STUDY, changed, configured
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.load import load_catalogue, load_study, read_yaml
@@ -31,7 +31,7 @@ def test_a_mistake_in_a_data_set_entry_is_told_with_file_and_key(
     tmp_path: Path, path: str, value: object, expected: str
 ) -> None:
     with pytest.raises(FtbenchError) as caught:
-        load_catalogue(project(tmp_path, datasets=changed(DATASETS, path, value)))
+        load_catalogue(configured(tmp_path, datasets=changed(DATASETS, path, value)))
     assert "config/datasets/small.yaml: key `" in str(caught.value)
     assert expected in str(caught.value)
 
@@ -51,13 +51,13 @@ def test_a_mistake_in_a_model_entry_is_told_with_file_and_key(
     tmp_path: Path, entry: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(FtbenchError) as caught:
-        load_catalogue(project(tmp_path, models={"tiny": entry}))
+        load_catalogue(configured(tmp_path, models={"tiny": entry}))
     assert "config/models/small.yaml: key `tiny" in str(caught.value)
     assert expected in str(caught.value)
 
 
 def test_problems_of_all_entry_files_are_told_together(tmp_path: Path) -> None:
-    root = project(tmp_path, datasets=changed(DATASETS, "reviews.fileds", 1), models={"tiny": {"path": 3}})
+    root = configured(tmp_path, datasets=changed(DATASETS, "reviews.fileds", 1), models={"tiny": {"path": 3}})
     (root / "config" / "datasets" / "broken.yaml").write_text("a: [")
     with pytest.raises(FtbenchError) as caught:
         load_catalogue(root)
@@ -66,7 +66,7 @@ def test_problems_of_all_entry_files_are_told_together(tmp_path: Path) -> None:
 
 
 def test_a_name_that_two_files_give_is_refused(tmp_path: Path) -> None:
-    root = project(tmp_path)
+    root = configured(tmp_path)
     (root / "config" / "datasets" / "zz.yaml").write_text(yaml.safe_dump({"reviews": DATASETS["reviews"]}))
     with pytest.raises(FtbenchError, match=r"zz\.yaml.*`reviews`.*twice.*small\.yaml"):
         load_catalogue(root)
@@ -85,7 +85,7 @@ def test_a_name_that_two_files_give_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_study_is_told_with_its_name(tmp_path: Path, text: str, expected: str) -> None:
-    root = project(tmp_path)
+    root = configured(tmp_path)
     (root / "config" / "studies" / "small.yaml").write_text(text)
     with pytest.raises(FtbenchError) as caught:
         load_study("small", root)
@@ -102,14 +102,14 @@ def test_merge_keys_of_yaml_still_work(tmp_path: Path) -> None:
 
 def test_an_absent_study_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(FtbenchError, match="Did you mean `small`"):
-        load_study("smal", project(tmp_path))
+        load_study("smal", configured(tmp_path))
     with pytest.raises(FtbenchError, match="no such file"):
         load_study("elsewhere/absent.yaml", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a b", "$(rm)", "-rf", ".hidden"])
 def test_a_study_whose_file_name_cannot_be_a_folder_is_refused(tmp_path: Path, name: str) -> None:
-    file = project(tmp_path) / "config" / "studies" / f"{name}.yaml"
+    file = configured(tmp_path) / "config" / "studies" / f"{name}.yaml"
     file.write_text(yaml.safe_dump(STUDY))
     with pytest.raises(FtbenchError, match="the file name"):
         load_study(str(file), tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import DATASETS, STUDY, project
+from configured import DATASETS, STUDY, configured
 
 from ftbench import cli
 from ftbench.paths import DATA_ROOT_VARIABLE
@@ -69,13 +69,13 @@ def test_check_of_one_study_by_name_and_by_path(call) -> None:
 
 
 def test_check_tells_the_mistakes_of_all_files_at_once(call, tmp_path: Path) -> None:
-    root = project(tmp_path, {**STUDY, "sedes": [1]}, {**DATASETS, "reviews": {**DATASETS["reviews"], "fileds": 1}})
+    root = configured(tmp_path, {**STUDY, "sedes": [1]}, {**DATASETS, "reviews": {**DATASETS["reviews"], "fileds": 1}})
     (root / "config" / "studies" / "other.yaml").write_text(yaml.safe_dump({**STUDY, "baselin": "vanilla"}))
     assert_refused(call("check", folder=root), "small.yaml", "`sedes`", "other.yaml", "`baselin`", "`reviews.fileds`")
 
 
 def test_check_tells_what_only_the_whole_study_shows(call, tmp_path: Path) -> None:
-    root = project(tmp_path, {**STUDY, "models": ["tinny"]})
+    root = configured(tmp_path, {**STUDY, "models": ["tinny"]})
     assert_refused(call("check", folder=root), "small.yaml", "Did you mean `tiny`?")
 
 
@@ -91,7 +91,7 @@ def test_a_wrong_study_name_is_told_with_the_nearest(call, command: str) -> None
 
 
 def test_plan_prints_the_matrix_and_the_jobs_of_each_stage(call, tmp_path: Path) -> None:
-    result = call("plan", "small", folder=project(tmp_path))
+    result = call("plan", "small", folder=configured(tmp_path))
     assert result.status == 0
     assert "1 task(s) x 1 model(s) x 2 method setting(s) x 2 seed(s)" in result.out
     counts = {
@@ -106,11 +106,11 @@ def test_plan_prints_the_matrix_and_the_jobs_of_each_stage(call, tmp_path: Path)
 
 
 def test_plan_refuses_a_study_with_a_problem(call, tmp_path: Path) -> None:
-    assert_refused(call("plan", "small", folder=project(tmp_path, {**STUDY, "models": ["tinny"]})), "`tinny`")
+    assert_refused(call("plan", "small", folder=configured(tmp_path, {**STUDY, "models": ["tinny"]})), "`tinny`")
 
 
 def test_plan_takes_local_files_and_refuses_an_absent_folder_of_them(call, tmp_path: Path) -> None:
-    root = project(tmp_path / "project")
+    root = configured(tmp_path / "project")
     (tmp_path / "data").mkdir()
     assert call("plan", "small", "--data-root", str(tmp_path / "data"), folder=root).status == 0
     refused = call("plan", "small", "--data-root", str(tmp_path / "absent"), folder=root)
@@ -138,7 +138,7 @@ def test_list_of_an_empty_project_says_that_there_is_nothing(call, tmp_path: Pat
 
 
 def test_list_of_a_broken_catalogue_is_an_error_in_words(call, tmp_path: Path) -> None:
-    root = project(tmp_path, datasets={"reviews": {}})
+    root = configured(tmp_path, datasets={"reviews": {}})
     assert_refused(call("list", "datasets", folder=root), "config/datasets/small.yaml", "`reviews.title`")
 
 
@@ -150,12 +150,12 @@ def test_a_wrong_use_of_the_command_ends_with_status_2_and_no_traceback(call, ar
 
 
 def test_show_before_the_study_ran_says_what_to_do(call, tmp_path: Path) -> None:
-    result = call("show", "small", folder=project(tmp_path))
+    result = call("show", "small", folder=configured(tmp_path))
     assert_refused(result, "results/small/tables")
 
 
 def test_schema_writes_the_schema_of_all_files(call, tmp_path: Path) -> None:
-    result = call("schema", folder=project(tmp_path))
+    result = call("schema", folder=configured(tmp_path))
     assert result.status == 0
     schemas = json.loads((tmp_path / "config" / "schema.json").read_text())
     assert set(schemas) == {"study", "dataset", "model"}
@@ -170,7 +170,7 @@ def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [sys.executable, "-m", "ftbench.cli", "check", "smal"],
-        cwd=project(tmp_path), env=environment, capture_output=True, text=True, check=False,
+        cwd=configured(tmp_path), env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "Did you mean `small`?" in done.stderr

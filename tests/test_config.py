@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import DATASETS, MODELS, STUDY, changed, project
+from configured import DATASETS, MODELS, STUDY, changed, configured
 from pydantic import ValidationError
 
 from ftbench.check import study_problems
@@ -69,7 +69,7 @@ def test_the_schema_file_is_what_the_types_say() -> None:
 
 
 def test_the_small_study_of_these_tests_has_no_problem(tmp_path: Path) -> None:
-    assert problems(project(tmp_path)) == []
+    assert problems(configured(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_small_study_of_these_tests_has_no_problem(tmp_path: Path) -> None:
     ],
 )
 def test_a_misspelt_key_is_told_with_its_path_and_the_nearest_key(tmp_path: Path, path: str, known: str) -> None:
-    text = refusal(project(tmp_path, changed(STUDY, path, {})))
+    text = refusal(configured(tmp_path, changed(STUDY, path, {})))
     assert f"config/studies/small.yaml: key `{path}`: found a key that is not known" in text
     assert f"Did you mean `{known}`?" in text
 
@@ -105,7 +105,7 @@ def test_a_misspelt_key_is_told_with_its_path_and_the_nearest_key(tmp_path: Path
 def test_a_misspelt_key_inside_free_settings_is_found_by_the_check(
     tmp_path: Path, path: str, value: object, expected: str
 ) -> None:
-    found = problems(project(tmp_path, changed(STUDY, path, value)))
+    found = problems(configured(tmp_path, changed(STUDY, path, value)))
     assert any("small.yaml" in line and path in line and f"Did you mean `{expected}`?" in line for line in found), found
 
 
@@ -134,22 +134,22 @@ def test_a_misspelt_key_inside_free_settings_is_found_by_the_check(
     ],
 )
 def test_a_wrong_value_is_told_with_what_was_expected(tmp_path: Path, path: str, value: object, expected: str) -> None:
-    text = refusal(project(tmp_path, changed(STUDY, path, value)))
+    text = refusal(configured(tmp_path, changed(STUDY, path, value)))
     assert "config/studies/small.yaml" in text
     assert expected in text
 
 
 def test_init_is_per_seed_unless_said_so_soups_need_it_said(tmp_path: Path) -> None:
     study = {key: value for key, value in STUDY.items() if key != "init"}
-    assert "`init: shared`" in refusal(project(tmp_path, study))
+    assert "`init: shared`" in refusal(configured(tmp_path, study))
 
 
 def test_all_mistakes_of_a_study_are_told_at_once(tmp_path: Path) -> None:
     study = changed(changed(changed(STUDY, "sedes", [1]), "training.epochs", -1), "tasks.reviews.train.rows", "all")
-    text = refusal(project(tmp_path, study))
+    text = refusal(configured(tmp_path, study))
     assert [key in text for key in ("sedes", "training.epochs", "tasks.reviews.train.rows")] == [True] * 3
     study = changed(changed(STUDY, "models", ["tinny"]), "tasks.reviews.train.dataset", "revews")
-    found = "\n".join(problems(project(tmp_path, changed(study, "methods.vanila", {}))))
+    found = "\n".join(problems(configured(tmp_path, changed(study, "methods.vanila", {}))))
     assert [name in found for name in ("`tiny`", "`reviews`", "`vanilla`")] == [True] * 3
 
 
@@ -172,12 +172,12 @@ def test_all_mistakes_of_a_study_are_told_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path, path: str, value: object, nearest: str) -> None:
-    found = problems(project(tmp_path, changed(STUDY, path, value)))
+    found = problems(configured(tmp_path, changed(STUDY, path, value)))
     assert any("small.yaml" in line and f"Did you mean `{nearest}`?" in line for line in found), found
 
 
 def test_an_unknown_corpus_of_a_built_in_model_is_told(tmp_path: Path) -> None:
-    found = problems(project(tmp_path, models=changed(MODELS, "tiny.built_in.corpus", "corpse")))
+    found = problems(configured(tmp_path, models=changed(MODELS, "tiny.built_in.corpus", "corpse")))
     assert any("corpse" in line and "Did you mean `corpus`?" in line for line in found), found
 
 
@@ -186,20 +186,20 @@ def test_evaluating_on_what_is_trained_or_selected_on_is_refused(tmp_path: Path,
     study = changed(
         changed(STUDY, "tasks.reviews.evaluate.test.split", split), "tasks.reviews.select.split", "validation"
     )
-    found = problems(project(tmp_path, study))
+    found = problems(configured(tmp_path, study))
     assert any("evaluate.test.split" in line and "trained or selected on" in line for line in found), found
 
 
 def test_selecting_on_the_training_split_is_refused(tmp_path: Path) -> None:
-    found = problems(project(tmp_path, changed(STUDY, "tasks.reviews.select.split", "train")))
+    found = problems(configured(tmp_path, changed(STUDY, "tasks.reviews.select.split", "train")))
     assert any("select.split" in line for line in found), found
 
 
 def test_evaluating_the_prior_task_on_its_pool_or_on_plain_text_is_refused(tmp_path: Path) -> None:
-    found = problems(project(tmp_path, changed(STUDY, "prior.evaluation", "pool")))
+    found = problems(configured(tmp_path, changed(STUDY, "prior.evaluation", "pool")))
     assert any("prior.evaluation" in line and "the pool itself" in line for line in found), found
     study = changed(STUDY, "prior", {"dataset": "corpus", "pool": "train", "evaluation": "train"})
-    assert any("prior.dataset" in line and "without labels" in line for line in problems(project(tmp_path, study)))
+    assert any("prior.dataset" in line and "without labels" in line for line in problems(configured(tmp_path, study)))
 
 
 def test_two_soups_that_would_have_one_name_are_refused(tmp_path: Path) -> None:
@@ -207,36 +207,36 @@ def test_two_soups_that_would_have_one_name_are_refused(tmp_path: Path) -> None:
     study = changed(
         changed(STUDY, "methods", methods), "soups", {"a": {"recipe": "greedy"}, "a-b": {"recipe": "greedy"}}
     )
-    found = problems(project(tmp_path, study))
+    found = problems(configured(tmp_path, study))
     assert any("`a-b-vanilla-default`" in line for line in found), found
 
 
 def test_another_label_space_needs_a_map(tmp_path: Path) -> None:
     study = changed(STUDY, "tasks.reviews.evaluate.other", {"dataset": "moods", "split": "test", "role": "ood"})
-    found = problems(project(tmp_path, study))
+    found = problems(configured(tmp_path, study))
     assert any("evaluate.other" in line and "no map" in line and "['good', 'bad']" in line for line in found), found
     mapped = changed(DATASETS, "moods.maps", [{"to": {"negative": "bad", "positive": "good"}}])
-    assert problems(project(tmp_path, study, mapped)) == []
+    assert problems(configured(tmp_path, study, mapped)) == []
 
 
 def test_a_map_that_misses_a_label_of_the_task_is_no_map(tmp_path: Path) -> None:
     study = changed(STUDY, "tasks.reviews.evaluate.other", {"dataset": "moods", "split": "test", "role": "ood"})
     partial = changed(DATASETS, "moods.maps", [{"to": {"negative": "bad"}}])
-    assert any("no map" in line for line in problems(project(tmp_path, study, partial)))
+    assert any("no map" in line for line in problems(configured(tmp_path, study, partial)))
 
 
 def test_evaluating_a_classifier_on_scores_is_refused(tmp_path: Path) -> None:
     study = changed(STUDY, "tasks.reviews.evaluate.other", {"dataset": "scores", "split": "test", "role": "ood"})
-    assert any("regression" in line for line in problems(project(tmp_path, study)))
+    assert any("regression" in line for line in problems(configured(tmp_path, study)))
     study = changed(STUDY, "tasks.reviews.metrics", ["pearson"])
-    assert any("`pearson`" in line for line in problems(project(tmp_path, study)))
+    assert any("`pearson`" in line for line in problems(configured(tmp_path, study)))
 
 
 def test_steps_of_the_study_give_way_to_epochs_of_a_method(tmp_path: Path) -> None:
     from ftbench.resolve import Resolver
 
     study = changed(changed(STUDY, "training.steps", 100), "methods.vanilla.training", {"epochs": 2})
-    root = project(tmp_path, study)
+    root = configured(tmp_path, study)
     assert problems(root) == []
     resolver = Resolver(load_study("small", root).study, load_catalogue(root))
     training = resolver.method("reviews", "vanilla", "default")[1]
@@ -266,7 +266,7 @@ def test_every_type_is_frozen_and_refuses_unknown_keys() -> None:
 
 
 def test_a_loaded_study_cannot_be_edited(tmp_path: Path) -> None:
-    study = load_study("small", project(tmp_path)).study
+    study = load_study("small", configured(tmp_path)).study
     with pytest.raises(ValidationError, match="frozen"):
         study.training.epochs = 3.0  # type: ignore[misc]
 

@@ -171,7 +171,7 @@ def test_accumulation_changes_memory_and_not_the_result(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_an_unknown_setting_is_refused_with_its_key(name: str) -> None:
     factory = plugins("methods")[name].factory
-    with pytest.raises(FtbenchError, match="settings.learnin_rate"):
+    with pytest.raises(FtbenchError, match=r"settings\.learnin_rate"):
         validated(factory.Config, {"learnin_rate": 1}, "study.yaml", "settings")
 
 

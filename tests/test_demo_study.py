@@ -15,9 +15,7 @@ SHIFTS = ["shift_near", "shift_middle", "shift_far"]
 def accuracies(project: Project, study: str) -> pd.DataFrame:
     """Accuracy of vanilla, one row a seed, one column an evaluation set."""
     metrics = pd.read_parquet(project.folder / "results" / study / "tables" / "metrics.parquet")
-    chosen = metrics[
-        (metrics.metric == "accuracy") & (metrics.artifact_kind == "run") & (metrics.method == "vanilla")
-    ]
+    chosen = metrics[(metrics.metric == "accuracy") & (metrics.artifact_kind == "run") & (metrics.method == "vanilla")]
     return chosen.pivot_table(index="seed", columns="eval_set", values="value")
 
 

@@ -17,7 +17,7 @@ PACKAGE = SOURCE / "ftbench"
 # From top to bottom. A module may import from its own line and from those below; parts of one line that may
 # not know each other stand on their own in APART.
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("cli",),
+    ("cli", "progress"),
     ("partial",),
     ("plan",),
     ("jobs",),

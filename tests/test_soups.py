@@ -81,7 +81,7 @@ def test_72_published_models_are_tried_best_first(tmp_path: Path) -> None:
     assert [scores[name] for name in tried] == [scores[name] for name in values["sorted_models"]]
     different = [name for name, other in zip(tried, values["sorted_models"], strict=True) if name != other]
     assert sorted(different) == ["model_4", "model_5"]  # the one tie
-    decision = Greedy(Greedy.Config()).decide(Kitchen(ordered, lambda weights: -1.0))
+    decision = Greedy(Greedy.Config()).decide(Kitchen(ordered, lambda _: -1.0))
     assert [tried[0], *decision.trials] == tried
 
 
@@ -116,7 +116,7 @@ def test_no_greedy_soup_scores_below_the_best_run(singles: list[float], trials: 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_one_candidate_is_the_soup_with_weight_one(recipe: str) -> None:
     factory = plugins("soups")[recipe].factory
-    decision = factory(factory.Config()).decide(kitchen({"only": 0.5}, lambda weights: 0.5))
+    decision = factory(factory.Config()).decide(kitchen({"only": 0.5}, lambda _: 0.5))
     assert decision.weights == {"only": 1.0}
 
 

@@ -55,7 +55,6 @@ def test_the_cut_takes_each_row_to_one_side_and_keeps_the_shares_of_the_labels(f
 @pytest.mark.parametrize(("total", "expected"), [(100, 10), (4000, 400), (5000, 500), (20000, 500), (100000, 2000)])
 def test_the_default_cut_is_500_rows_but_within_2_and_10_percent(total: int, expected: int) -> None:
     assert select_rows(total) == expected
-    # what the description of the key says
 
 
 def test_the_cut_is_the_same_every_time_and_moves_neither_with_the_subset_nor_with_the_metric(folder: Path) -> None:
@@ -109,7 +108,7 @@ def test_a_split_of_its_own_gives_up_the_rows_that_are_trained_on(tmp_path: Path
 @pytest.mark.parametrize(("train", "select"), [({"split": "trian"}, {}), ({}, {"split": "dev"})])
 def test_an_absent_split_is_refused(folder: Path, train: dict[str, Any], select: dict[str, Any]) -> None:
     with pytest.raises(FtbenchError, match=r"found no rows in split `(trian|dev)`"):
-        cut(folder, train, {"rows": 40} if not select else select)
+        cut(folder, train, select or {"rows": 40})
 
 
 def test_a_label_without_a_training_row_is_refused(tmp_path: Path) -> None:
@@ -279,5 +278,5 @@ def test_prior_rows_never_repeat_a_row_of_the_pool_nor_each_other(task: Path) ->
 
 def test_a_prior_set_of_which_the_pool_leaves_nothing_is_refused(task: Path) -> None:
     file = prior(task / "topics", rows(4, ["people", "place"], text="topic"))
-    with pytest.raises(FtbenchError, match="`old`.*pool"):
+    with pytest.raises(FtbenchError, match=r"`old`.*pool"):
         audited(task, {"old": prior_set()}, {"topics": file}, prior_pool="pool", prior_labels=["people", "place"])

@@ -214,7 +214,9 @@ def _check_task(found: _Problems, resolver: Resolver, catalogue: Catalogue, task
         longest = catalogue.model(model).max_length
         if resolver.study.training.max_length > longest:
             found.add(
-                "training.max_length", str(resolver.study.training.max_length), f"at most {longest}, what `{model}` takes"
+                "training.max_length",
+                str(resolver.study.training.max_length),
+                f"at most {longest}, what `{model}` takes",
             )
     for metric in [*wanted.metrics, *([wanted.select.metric] if wanted.select.metric else [])]:
         if metric in plugins("metrics") and train.kind not in plugin("metrics", metric).factory.kinds:

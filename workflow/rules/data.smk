@@ -7,10 +7,10 @@ rule fetch:
         record=PLAN.pattern("fetched_record"),
     log:
         PLAN.log("fetch", "{dataset}"),
-    params:
-        job=PLAN.arguments("fetch"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("fetch"),
     message:
         "fetching {wildcards.dataset}"
     shell:
@@ -27,10 +27,10 @@ rule prepare:
         card=PLAN.pattern("card"),
     log:
         PLAN.log("prepare", "{dataset}"),
-    params:
-        job=PLAN.arguments("prepare"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("prepare"),
     message:
         "preparing {wildcards.dataset}"
     shell:
@@ -48,10 +48,10 @@ rule split:
         record=PLAN.pattern("split_record"),
     log:
         PLAN.log("split", "{task}"),
-    params:
-        job=PLAN.arguments("split"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("split"),
     message:
         "cutting the selection rows of {wildcards.task}"
     shell:
@@ -69,10 +69,10 @@ rule audit:
         record=PLAN.pattern("audit"),
     log:
         PLAN.log("audit", "{task}"),
-    params:
-        job=PLAN.arguments("audit"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("audit"),
     message:
         "auditing the evaluation sets of {wildcards.task}"
     shell:

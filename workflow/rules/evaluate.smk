@@ -6,10 +6,10 @@ rule predict:
         predictions=PLAN.pattern("predictions"),
     log:
         PLAN.log("predict", "{artifact}"),
-    params:
-        job=PLAN.arguments("predict"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("predict"),
     message:
         "predicting with {wildcards.artifact}"
     shell:
@@ -25,10 +25,10 @@ rule score:
         metrics=PLAN.pattern("metrics"),
     log:
         PLAN.log("score", "{artifact}"),
-    params:
-        job=PLAN.arguments("score"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("score"),
     message:
         "scoring {wildcards.artifact}"
     shell:

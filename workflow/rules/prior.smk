@@ -7,10 +7,10 @@ rule upstream:
         record=PLAN.pattern("upstream"),
     log:
         PLAN.log("upstream", "{prior}/{model}"),
-    params:
-        job=PLAN.arguments("upstream"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("upstream"),
     message:
         "training {wildcards.model} on the prior task {wildcards.prior}"
     shell:
@@ -26,10 +26,10 @@ rule pretrain_samples:
         samples=PLAN.pattern("pretrain_samples"),
     log:
         PLAN.log("pretrain_samples", "{prior}/{model}"),
-    params:
-        job=PLAN.arguments("pretrain_samples"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("pretrain_samples"),
     message:
         "reading the prior samples of {wildcards.model}"
     shell:

@@ -7,10 +7,10 @@ rule soup:
         record=PLAN.pattern("recipe"),
     log:
         PLAN.log("soup", "{task}/{model}/{soup}"),
-    params:
-        job=PLAN.arguments("soup"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("soup"),
     message:
         "making the soup {wildcards.soup} of {wildcards.model} on {wildcards.task}"
     shell:

@@ -9,11 +9,11 @@ rule collect:
         **PLAN.tables(COLLECTED),
     log:
         PLAN.log("collect", "study"),
+    conda:
+        "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("collect"),
         outputs=PLAN.outputs("collect"),
-    conda:
-        "../envs/ftbench.yaml"
     message:
         "collecting the tables"
     shell:
@@ -29,11 +29,11 @@ rule compare:
         **PLAN.tables(COMPARED),
     log:
         PLAN.log("compare", "study"),
+    conda:
+        "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("compare"),
         outputs=PLAN.outputs("compare"),
-    conda:
-        "../envs/ftbench.yaml"
     message:
         "comparing the methods"
     shell:
@@ -49,11 +49,11 @@ rule report:
         **PLAN.pages(),
     log:
         PLAN.log("report", "study"),
+    conda:
+        "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("report"),
         outputs=PLAN.outputs("report"),
-    conda:
-        "../envs/ftbench.yaml"
     message:
         "writing the report"
     shell:

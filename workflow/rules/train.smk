@@ -6,11 +6,11 @@ rule base:
         record=PLAN.pattern("base"),
     log:
         PLAN.log("base", "{model}"),
+    conda:
+        "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("base"),
         snapshot=PLAN.snapshot,
-    conda:
-        "../envs/ftbench.yaml"
     message:
         "getting the model {wildcards.model}"
     shell:
@@ -28,10 +28,10 @@ rule finetune:
         record=PLAN.pattern("run"),
     log:
         PLAN.log("finetune", "{task}/{model}/{method}/{variant}/s{seed}"),
-    params:
-        job=PLAN.arguments("finetune"),
     conda:
         "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("finetune"),
     message:
         "fine-tuning {wildcards.model} on {wildcards.task}: {wildcards.method} {wildcards.variant}, seed {wildcards.seed}"
     shell:

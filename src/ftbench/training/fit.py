@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 CHECKPOINT_VARIABLE = "FTBENCH_CHECKPOINT_SECONDS"  # how often a training writes a resume checkpoint
 
 
+def _deterministic(place: torch.device) -> None:
+    """On a GPU, ask for kernels that give the same sums every time; a resumed run must equal an undisturbed one."""
+    import torch
+
+    if place.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A finished training with what the run's record needs."""
@@ -54,6 +63,7 @@ def fit(
 ) -> Fitted:
     """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
     place = device()
+    _deterministic(place)
     model.to(place)
     context = Context(model=model, training=training, kind=kind, seed=seed)
     for method in methods:

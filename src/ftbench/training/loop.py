@@ -151,7 +151,8 @@ class _Run:
             for method in methods:
                 method.gradients_ready(context)
             bound = self.training.clip_norm
-            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), math.inf if bound is None else bound)
+            # torch's own: the gradients are unscaled already, and the accelerator would do it again
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if bound is None else bound)
             for method in methods:
                 method.gradients_clipped(context)
         self.optimizer.step()
