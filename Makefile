@@ -62,6 +62,8 @@ pytest: .venv/.development
 
 schema: .venv/.development
 	$(BIN)/ftbench schema
+	$(BIN)/python -m ftbench.config.reference > docs/configuration.md
+	$(BIN)/python -m ftbench.tables.reference
 
 clean:
 	rm -rf .venv results .snakemake

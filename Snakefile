@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from ftbench import warm
+from ftbench import driver, warm
 from ftbench.partial import forget
 from ftbench.plan import Plan
 
@@ -51,6 +51,8 @@ include: "workflow/rules/tables.smk"
 
 
 onstart:
+    # jobs end with this process, however it ends
+    driver.announce()
     # import torch once for all jobs on this machine
     warm.start()
 

@@ -29,6 +29,7 @@ from typing import Any
 
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.strict import validated
+from ftbench.driver import follow
 from ftbench.outputs import Outputs, Stopped
 from ftbench.warm import delegate
 
@@ -131,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ["HF_HUB_OFFLINE"] = "1"
     # a scheduler's warning ends a stage like an interrupt unless the training loop asks to write first
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    follow()
 
     name = f"{options.stage}--{options.cell.replace('/', '--')}"
     failure = options.work / "failures" / f"{name}.json"

@@ -29,7 +29,7 @@ class HubSource(Strict):
 class GeneratedSource(Strict):
     """Rows made by a seeded generator of this package."""
 
-    generator: Literal["language"] = "language"
+    generator: Literal["language"] = Field("language", description="which generator")
     part: str = Field(description="which part of the generated language, for example `reviews`")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the generator")
 
@@ -45,36 +45,38 @@ class Split(Strict):
 class Fields(Strict):
     """Source columns of the text."""
 
-    text_a: str
-    text_b: str | None = None
+    text_a: str = Field(description="column of the text, or of the first text of a pair")
+    text_b: str | None = Field(None, description="column of the second text of a pair")
 
 
 class LocalCopy(Strict):
     """How the copy under `data_root` differs from the hub; only what differs is given."""
 
-    folder: str | None = None
-    fields: Fields | None = None
-    label: str | None = None
-    labels: dict[str, str | int] | None = None
+    folder: str | None = Field(None, description="folder under data_root, where it is not the entry's name")
+    fields: Fields | None = Field(None, description="columns of the text there")
+    label: str | None = Field(None, description="column of the label there")
+    labels: dict[str, str | int] | None = Field(None, description="labels there, like `labels` of the entry")
     splits: dict[Name, str] = Field(default_factory=dict, description="our split name to the file's name")
 
 
 class LabelMap(Strict):
     """How the prediction of a model with other labels is read in the labels of this set."""
 
-    rule: MapRule = "argmax_then_merge"
+    rule: MapRule = Field("argmax_then_merge", description="which of two readings; they can disagree on one row")
     to: dict[str, str] = Field(description="label of the model to label of this set")
 
 
 class DatasetEntry(Strict):
     """One data set."""
 
-    title: str
+    title: str = Field(description="full name, for lists and reports")
     task: str = Field(description="grouping word, for example nli or sentiment")
-    kind: Kind = "classification"
+    kind: Kind = Field("classification", description="what the label is")
     hub: HubSource | None = None
     generated: GeneratedSource | None = None
-    access: Literal["open", "gated", "form"] = "open"
+    access: Literal["open", "gated", "form"] = Field(
+        "open", description="whether the hub asks for consent or a form first"
+    )
     fields: Fields
     label: str | None = Field(None, description="source column of the label or score")
     labels: dict[str, str | int] = Field(
@@ -86,11 +88,15 @@ class DatasetEntry(Strict):
     splits: dict[Name, Split]
     local: LocalCopy | None = None
     maps: list[LabelMap] = Field(default_factory=list)
-    roles: list[Literal["train", "id", "ood", "stress", "prior"]] = Field(default_factory=list)
-    licence: str = "not stated"
-    licence_class: Literal["open", "non-commercial", "unspecified"] = "unspecified"
-    citation: str = ""
-    notes: str = ""
+    roles: list[Literal["train", "id", "ood", "stress", "prior"]] = Field(
+        default_factory=list, description="what the set is meant for"
+    )
+    licence: str = Field("not stated", description="its terms in words")
+    licence_class: Literal["open", "non-commercial", "unspecified"] = Field(
+        "unspecified", description="its terms in one word"
+    )
+    citation: str = Field("", description="whom to cite")
+    notes: str = Field("", description="traps, and where facts come from")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -15,31 +15,31 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class HubModel(Strict):
     """A checkpoint of the Hugging Face hub at a pinned commit."""
 
-    repository: str
-    revision: Revision
+    repository: str = Field(description="`owner/name` on the hub")
+    revision: Revision = Field(description="full commit hash")
 
 
 class BuiltIn(Strict):
     """A tiny encoder that the graph itself pretrains by masked-language modelling."""
 
     corpus: Name = Field(description="data set of kind `text` to pretrain on")
-    hidden_size: int = Field(64, gt=0)
-    layers: int = Field(2, gt=0)
-    heads: int = Field(4, gt=0)
-    intermediate_size: int = Field(128, gt=0)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    steps: int = Field(600, gt=0)
-    batch_size: int = Field(64, gt=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    mask_share: float = Field(0.15, gt=0, lt=1)
-    max_length: int = Field(32, gt=0)
-    seed: int = 0
+    hidden_size: int = Field(64, gt=0, description="width of the encoder")
+    layers: int = Field(2, gt=0, description="blocks")
+    heads: int = Field(4, gt=0, description="attention heads of a block")
+    intermediate_size: int = Field(128, gt=0, description="width of the feed-forward layers")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the pretraining, kept in the model")
+    steps: int = Field(600, gt=0, description="optimiser steps")
+    batch_size: int = Field(64, gt=0, description="sentences of a step")
+    learning_rate: float = Field(2e-3, gt=0, description="highest rate")
+    mask_share: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are hidden")
+    max_length: int = Field(32, gt=0, description="tokens kept of a sentence")
+    seed: int = Field(0, description="seed of weights, order and masks")
 
 
 class ModelEntry(Strict):
     """One pretrained model: exactly one of `hub`, `package`, `path`, `built_in`."""
 
-    title: str = ""
+    title: str = Field("", description="full name, for lists")
     hub: HubModel | None = None
     package: str | None = Field(None, description="installed Python distribution that carries the model's files")
     folder: str | None = Field(None, description="folder of the files inside the package's install location")
@@ -47,8 +47,8 @@ class ModelEntry(Strict):
     built_in: BuiltIn | None = None
     digest: Digest | None = Field(None, description="sha256 of model.safetensors; a differing file is refused")
     max_length: int = Field(512, gt=0, description="longest input the model takes, in tokens")
-    licence: str = "not stated"
-    notes: str = ""
+    licence: str = Field("not stated", description="its terms in words")
+    notes: str = Field("", description="traps, and where facts come from")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -17,10 +17,10 @@ class Training(Strict):
     steps: int | None = Field(None, gt=0, description="optimiser steps instead of epochs")
     batch_size: int = Field(16, gt=0, description="rows per optimiser step; what a step learns from")
     accumulation: int = Field(1, gt=0, description="micro-batches per step; more needs less memory, same result")
-    learning_rate: float = Field(2e-5, gt=0)
+    learning_rate: float = Field(2e-5, gt=0, description="highest rate of the schedule")
     weight_decay: float = Field(0.01, ge=0, description="decoupled; never on biases and layer norms")
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = Field(1e-8, gt=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the two moments of AdamW")
+    epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     warmup_share: float = Field(0.1, ge=0, lt=1, description="share of the steps with rising rate")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay after the warm-up")
     clip_norm: float | None = Field(1.0, gt=0, description="bound of the total gradient norm; null: no clipping")
@@ -48,8 +48,8 @@ class Training(Strict):
 class TrainSet(Strict):
     """What a task is trained on."""
 
-    dataset: Name
-    split: Name = "train"
+    dataset: Name = Field(description="name of a data-set entry")
+    split: Name = Field("train", description="split that is trained on")
     rows: int | None = Field(None, gt=0, description="stratified subset of this size; null: all rows")
     subset: Literal["fixed", "per_seed"] = Field(
         "fixed", description="per_seed: each seed draws its own subset (the protocol of the DPS paper)"
@@ -67,9 +67,11 @@ class SelectSet(Strict):
 class EvaluationSet(Strict):
     """A set that artifacts are predicted on."""
 
-    dataset: Name
-    split: Name = "test"
-    role: Literal["id", "ood", "stress"]
+    dataset: Name = Field(description="name of a data-set entry")
+    split: Name = Field("test", description="split that is predicted")
+    role: Literal["id", "ood", "stress"] = Field(
+        description="id: like training; ood: shifted; stress: built to mislead"
+    )
     rows: int | None = Field(None, gt=0, description="fixed stratified subset of this size; null: all rows")
     rule: MapRule | None = Field(None, description="overrides the rule of the data set's label map")
 
@@ -86,8 +88,8 @@ class Task(Strict):
 class Variant(Strict):
     """One setting of a method: values of its own configuration, and overrides of the training settings."""
 
-    settings: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict, description="values of the method's own configuration")
+    training: dict[str, Any] = Field(default_factory=dict, description="overrides of the study's training settings")
 
 
 class MethodEntry(Variant):
@@ -100,33 +102,35 @@ class MethodEntry(Variant):
 class Prior(Strict):
     """A task that the model knows before fine-tuning: the graph trains it, and measures what is lost."""
 
-    name: Name = "prior"
-    dataset: Name
+    name: Name = Field("prior", description="its name in the tables")
+    dataset: Name = Field(description="name of a data-set entry")
     pool: Name = Field("pool", description="split that the model is trained on; a rehearsal pool")
     evaluation: Name = Field("evaluation", description="split that is only ever evaluated")
-    rows: int | None = Field(None, gt=0)
-    training: dict[str, Any] = Field(default_factory=dict)
+    rows: int | None = Field(None, gt=0, description="stratified subset of the pool to train on; null: all rows")
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="overrides of the study's training settings for the prior task"
+    )
 
 
 class SoupEntry(Strict):
     """A family of soups: one soup for each method and variant, over the seeds."""
 
-    recipe: Name
+    recipe: Name = Field(description="name of a soup plug-in")
     methods: list[Name] | None = Field(None, description="null: every method of the study")
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict, description="values of the recipe's own configuration")
 
 
 class Study(Strict):
     """A study: tasks x models x methods x variants x seeds, with soups and evaluations."""
 
-    title: str = ""
-    description: str = ""
-    seeds: list[int] = Field(min_length=1)
+    title: str = Field("", description="one line for lists and reports")
+    description: str = Field("", description="what the study is about, for readers")
+    seeds: list[int] = Field(min_length=1, description="one run for each; the same seed pairs the methods")
     init: Literal["shared", "per_seed"] = Field(
         "per_seed", description="start of new weights: one for all seeds (soups need it), or one per seed"
     )
     tasks: dict[Name, Task] = Field(min_length=1)
-    models: list[Name] = Field(min_length=1)
+    models: list[Name] = Field(min_length=1, description="names of model entries")
     methods: dict[Name, MethodEntry | None] = Field(min_length=1)
     baseline: Name | None = Field(None, description="method the others are compared with; null: vanilla if present")
     training: Training = Training()
