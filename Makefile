@@ -63,7 +63,7 @@ pytest: .venv/.development
 schema: .venv/.development
 	$(BIN)/ftbench schema
 	$(BIN)/python -m ftbench.config.reference > docs/configuration.md
-	$(BIN)/python -m ftbench.tables.reference
+	$(BIN)/python -m ftbench.tables.reference > docs/tables.md
 
 clean:
 	rm -rf .venv results .snakemake
