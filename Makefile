@@ -33,6 +33,7 @@ help:
 setup: .venv/.runtime
 
 demo: .venv/.runtime
+	@$(BIN)/ftbench check $(STUDY)
 	@$(BIN)/python -m ftbench.progress $(BIN)/snakemake --config study=$(STUDY)
 	@$(BIN)/ftbench show $(STUDY)
 
