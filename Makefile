@@ -59,7 +59,7 @@ workflow-lint: .venv/.development
 	$(BIN)/ftbench check
 
 pytest: .venv/.development
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 schema: .venv/.development
 	$(BIN)/ftbench schema
