@@ -51,10 +51,8 @@ include: "workflow/rules/tables.smk"
 
 
 onstart:
-    # jobs end with this process, however it ends
-    driver.announce()
-    # import torch once for all jobs on this machine
-    warm.start()
+    driver.announce()  # jobs end with this process, however it ends
+    warm.start()  # torch is imported once for all jobs on this machine
 
 
 onsuccess:

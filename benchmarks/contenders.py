@@ -1,4 +1,4 @@
-"""The ways to train that `train_throughput.py` compares, each timed over one epoch.
+"""The ways to train that `train_throughput.py` compares, each timed over one epoch, side by side.
 
 All of them get the same rows, tokenised alike, models with equal weights, AdamW, clipping at 1 and a linear
 schedule with a tenth of warm-up. They print nothing and keep nothing.
@@ -6,53 +6,17 @@ schedule with a tenth of warm-up. They print nothing and keep nothing.
 
 from __future__ import annotations
 
-import io
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from materials import LABELS
+from race import Clock, Contender
 
 MAX_LENGTH = 128
 RATE = 2e-5
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One measured epoch."""
-
-    rows: int
-    wall: float
-    cpu: float  # of all threads of the process
-    loss: float
-
-
-class Clock:
-    """Wall and processor time from `start` to the last `tick`."""
-
-    def start(self) -> None:
-        self.begin = self.end = (time.perf_counter(), time.process_time())
-
-    def tick(self) -> None:
-        self.end = (time.perf_counter(), time.process_time())
-
-    def timed(self, rows: int, loss: float) -> Timed:
-        return Timed(rows, self.end[0] - self.begin[0], self.end[1] - self.begin[1], loss)
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A way to train on the first `steps` batches' worth of rows."""
-
-    name: str
-    family: str  # ours, bare or Trainer
-    precision: str
-    run: Callable[[int], Timed]
 
 
 class Materials:
@@ -86,13 +50,11 @@ class Materials:
         return np.arange(min(steps * self.batch_size, len(self.rows)))
 
 
-def ours(materials: Materials, precision: str, steps: int) -> Timed:
+def ours(materials: Materials, precision: str, clock: Clock, steps: int) -> tuple[int, float]:
     """`fit` as stage `finetune` calls it, with plain fine-tuning and a method that only looks at the clock."""
     from ftbench.methods.vanilla import Vanilla
     from ftbench.training.fit import fit
     from ftbench.training.method import Method
-
-    clock = Clock()
 
     class Watch(Method):
         """Tells the clock when the loop starts and when a step has ended."""
@@ -119,10 +81,10 @@ def ours(materials: Materials, precision: str, steps: int) -> Timed:
             0,
             Path(work),
         )
-    return clock.timed(len(rows), statistics.fmean(row["loss"] for row in fitted.outcome.log))
+    return len(rows), statistics.fmean(row["loss"] for row in fitted.outcome.log)
 
 
-def bare(materials: Materials, precision: str, steps: int) -> Timed:
+def bare(materials: Materials, precision: str, clock: Clock, steps: int) -> tuple[int, float]:
     """A short loop by hand: the same buckets of similar length, AdamW, clipping and schedule, nothing else."""
     import torch
 
@@ -141,9 +103,9 @@ def bare(materials: Materials, precision: str, steps: int) -> Timed:
     batches = EpochBatches(data, materials.batch_size, 1, "length", 0, torch.device("cpu"))
     total, warmup = batches.steps_per_epoch, max(1, batches.steps_per_epoch // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: step / warmup if step < warmup else (total - step) / (total - warmup)
+        optimizer, lambda step: step / warmup if step < warmup else (total - step) / max(1, total - warmup)
     )
-    losses, clock = [], Clock()
+    losses = []
     clock.start()
     for step in range(1, total + 1):
         batch = batches.step(step)[0]
@@ -156,11 +118,11 @@ def bare(materials: Materials, precision: str, steps: int) -> Timed:
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    clock.tick()
-    return clock.timed(len(data), statistics.fmean(losses))
+        clock.tick()
+    return len(data), statistics.fmean(losses)
 
 
-def trainer(materials: Materials, precision: str, padding: str, steps: int) -> Timed:
+def trainer(materials: Materials, precision: str, padding: str, clock: Clock, steps: int) -> tuple[int, float]:
     """`transformers.Trainer`. `padding`: `max` as run_glue does, `dynamic`, or `grouped` by length."""
     from transformers import (
         DataCollatorWithPadding,
@@ -183,7 +145,6 @@ def trainer(materials: Materials, precision: str, padding: str, steps: int) -> T
                 "labels": int(data.targets[row]) if data.targets is not None else 0,
             }
         )
-    clock = Clock()
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         """Tells the clock when the epoch starts and when a step has ended."""
@@ -211,7 +172,7 @@ def trainer(materials: Materials, precision: str, padding: str, steps: int) -> T
             data_collator=default_data_collator if padding == "max" else DataCollatorWithPadding(materials.tokenizer),
         )
         outcome = run.train()
-    return clock.timed(len(items), float(outcome.training_loss))
+    return len(items), float(outcome.training_loss)
 
 
 def contenders(materials: Materials, precisions: list[str]) -> list[Contender]:
@@ -236,12 +197,5 @@ def contenders(materials: Materials, precisions: list[str]) -> list[Contender]:
     return found
 
 
-def _bound(function: Callable[..., Timed], *given: Any) -> Callable[[int], Timed]:
-    def quiet(steps: int) -> Timed:
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)  # it would keep the precision of the one before
-        with redirect_stdout(io.StringIO()):
-            return function(*given, steps)
-
-    return quiet
+def _bound(function: Callable[..., tuple[int, float]], *given: Any) -> Callable[[Clock, int], tuple[int, float]]:
+    return lambda clock, steps: function(*given, clock, steps)

@@ -1,8 +1,8 @@
 """Training throughput: the benchmark's own loop, a bare torch loop and the Trainer of transformers.
 
 Same rows, model, batch size, optimiser, clipping and schedule; examples per second from the start of an
-epoch to its last step, contenders in turn so that a noisy machine hits all alike. Run by hand; only ratios
-within one run mean anything. Processor time stands beside wall time: it is what a shared machine disturbs least.
+epoch to its last step, contenders taking one step each in turn, so that a noisy machine hits all alike. Run
+by hand; only ratios within one run mean anything. Processor time stands beside wall time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from contenders import Materials, Timed, contenders
+from contenders import Materials, contenders
 from materials import data_folder, encoder, finish, table
+from race import Timed, race
 
 NAME = "train_throughput"
 
@@ -37,17 +38,21 @@ def snli(folder: Path, rows: int) -> Any:
 
 
 def measure(materials: Materials, options: argparse.Namespace) -> None:
-    """Warm everyone up, run all of them in turn, print the table and the ratios."""
+    """Let everyone run, print the table and the ratios."""
     everyone = contenders(materials, options.precisions)
     steps = {each.name: -(-len(materials.rows) // materials.batch_size) for each in everyone}
     for each in everyone:
         if each.family == "Trainer max":
             steps[each.name] = min(steps[each.name], options.padded_steps)
-        each.run(2)
     timed: dict[str, list[Timed]] = {each.name: [] for each in everyone}
     for turn in range(options.rounds):
-        for each in everyone if turn % 2 == 0 else reversed(everyone):
-            timed[each.name].append(each.run(steps[each.name]))
+        for precision in options.precisions:
+            racing = [each for each in everyone if each.precision == precision]
+            if turn == 0:  # warm-up
+                race(racing, dict.fromkeys(steps, 1), options.threads)
+            order = racing if turn % 2 == 0 else racing[::-1]
+            for name, one in race(order, steps, options.threads).items():
+                timed[name].append(one)
     rates = {name: statistics.median(one.rows / one.wall for one in found) for name, found in timed.items()}
     rows = [
         (
@@ -112,10 +117,10 @@ def default_choice() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, help="folder with snli/train.parquet (or FTBENCH_DATA_ROOT)")
-    parser.add_argument("--rows", type=int, default=640, help="training rows; one epoch over them is timed")
+    parser.add_argument("--rows", type=int, default=480, help="training rows; one epoch over them is timed")
     parser.add_argument("--padded-steps", type=int, default=6, help="steps of the slow settings padded to 128")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs, in alternating order")
+    parser.add_argument("--rounds", type=int, default=2, help="times that every contender runs, in alternating order")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()

@@ -14,7 +14,7 @@ from project import Project, copied
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The finished study; shared by all workers, so tests only read it. Its output is in `run.txt` beside it."""
     own = tmp_path_factory.getbasetemp()
-    shared = Path(os.environ["WFA_SHARED"]) if "WFA_SHARED" in os.environ else own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # DEV
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     project, told = Project(shared / "finished"), shared / "run.txt"
     with (shared / "finished.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -127,7 +127,7 @@ def test_profile_threads_resources_logs_and_messages_rerun_nothing(project: Proj
     project.edit(
         rules, '        job=PLAN.arguments("finetune"),\n', '        job=PLAN.arguments("finetune"),\n    priority: 5\n'
     )
-    project.edit(rules, 'PLAN.log("finetune", "', 'PLAN.log("finetune", "again/')
+    project.edit(rules, 'PLAN.log("finetune", RUN)', 'PLAN.log("finetune", "again/" + RUN)')
     shutil.rmtree(project.results / "logs")
     words = ("--show-failed-logs", "--jobs", "3", "--set-threads", "predict=2", "--set-resources", "score:mem_mb=99")
     assert project.stale(*words) == {}

@@ -12,6 +12,11 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 VARIABLE = "FTBENCH_DRIVER"  # `<allocation>:<host>:<process>`
 SECONDS = 0.5  # between two looks
@@ -29,24 +34,26 @@ def announce() -> None:
 
 def follow() -> None:
     """Send this process SIGTERM once the announced one is gone; nothing where none was announced here."""
-    announced, _, process = os.environ.get(VARIABLE, "").rpartition(":")
-    # a process that cannot be seen from the start runs in another container
-    if announced == place() and _runs(int(process)):
-        threading.Thread(target=_watch, args=[int(process)], daemon=True).start()
+    announced, _, number = os.environ.get(VARIABLE, "").rpartition(":")
+    if announced != place():
+        return
+    import psutil
+
+    with suppress(psutil.Error):  # one that cannot be seen from the start runs in another container
+        threading.Thread(target=_watch, args=[psutil.Process(int(number))], daemon=True).start()
 
 
-def _watch(process: int) -> None:
+def _watch(process: psutil.Process) -> None:
     while _runs(process):
         time.sleep(SECONDS)
     print("the workflow that started this job has ended; so does the job", flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+def _runs(process: psutil.Process) -> bool:
+    import psutil
+
+    try:  # a dead process stays in the list until its parent asks for it
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return True

@@ -90,8 +90,8 @@ class Plan:
         return shlex.join(f"{name}={path}" for name, path in files.items())
 
     def log(self, stage: str, cell: str) -> str:
-        """The log of a stage; `cell` holds the same wildcards as its outputs."""
-        return f"{self.paths.root}/logs/{stage}/{cell}.log"
+        """The log of a stage; `cell` is the cell's id with wildcards in braces, by which `collect` finds it again."""
+        return str(self.paths.path("log", stage=stage, cell=cell))
 
     def snapshot(self, wildcards: Any) -> str:
         """The folder that stage `base` fills."""

@@ -14,7 +14,10 @@ from collections.abc import Iterable
 
 STEPS = re.compile(r"^(\d+) of (\d+) steps \(\d+%\) done")
 JOB = re.compile(r"^Job \d+: (.+)$")
-QUIET = re.compile(r"^(\[\w{3} \w{3} |Reason: |Job \d+: |Finished jobid|Select jobs|Execute \d+ jobs|\s*$|\s+(input|output|reason|resources): )")
+QUIET = re.compile(
+    r"^(\[\w{3} \w{3} |Reason: |Job \d+: |Finished jobid|Select jobs|Execute \d+ jobs|\s*$"
+    r"|\s+(input|output|reason|resources): )"
+)
 TELLING = re.compile(r"error|exception|fail|missing|lock|nothing to be done|tables from what exists", re.IGNORECASE)
 
 

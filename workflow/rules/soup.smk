@@ -1,3 +1,6 @@
+from ftbench.paths import SOUP
+
+
 # One soup of the runs of a family.
 rule soup:
     input:
@@ -6,7 +9,7 @@ rule soup:
         model=PLAN.pattern("soup_model"),
         record=PLAN.pattern("recipe"),
     log:
-        PLAN.log("soup", "{task}/{model}/{soup}"),
+        PLAN.log("soup", SOUP),
     conda:
         "../envs/ftbench.yaml"
     params:

@@ -1,3 +1,6 @@
+from ftbench.paths import RUN
+
+
 # A local snapshot of one model.
 rule base:
     input:
@@ -27,7 +30,7 @@ rule finetune:
         log_file=PLAN.pattern("run_log"),
         record=PLAN.pattern("run"),
     log:
-        PLAN.log("finetune", "{task}/{model}/{method}/{variant}/s{seed}"),
+        PLAN.log("finetune", RUN),
     conda:
         "../envs/ftbench.yaml"
     params:
