@@ -6,6 +6,7 @@ from snakemake.utils import min_version
 
 from ftbench import driver, warm
 from ftbench.partial import forget
+from ftbench.paths import WILDCARDS
 from ftbench.plan import Plan
 
 min_version("9.20")
@@ -21,15 +22,7 @@ shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 
 wildcard_constraints:
-    dataset=r"[A-Za-z0-9][\w.\-]*",
-    task=r"[A-Za-z0-9][\w.\-]*",
-    model=r"[A-Za-z0-9][\w.\-]*",
-    method=r"[A-Za-z0-9][\w.\-]*",
-    variant=r"[A-Za-z0-9][\w.\-]*",
-    soup=r"[A-Za-z0-9][\w.\-]*",
-    prior=r"[A-Za-z0-9][\w.\-]*",
-    seed=r"\d+",
-    artifact=r"(runs|soups|base)/[\w.\-/]+",
+    **WILDCARDS,
 
 
 localrules:

@@ -43,6 +43,14 @@ PATTERNS = {
     "log": "logs/{stage}/{cell}.log",
 }
 
+# What the wildcards of the patterns may be: names as the configuration has them, and the folders of artifacts.
+_NAME = r"[A-Za-z0-9][\w.\-]*"
+WILDCARDS = {
+    **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "prior"), _NAME),
+    "seed": r"\d+",
+    "artifact": r"(runs|soups|base)/[\w.\-/]+",
+}
+
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = ("runs", "metrics", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
 COMPARED = ("comparisons",)

@@ -131,7 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.stage not in ("fetch", "base"):  # the only stages that may touch the network
         os.environ["HF_HUB_OFFLINE"] = "1"
     # a scheduler's warning ends a stage like an interrupt unless the training loop asks to write first
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.default_int_handler)
     follow()
 
     name = f"{options.stage}--{options.cell.replace('/', '--')}"

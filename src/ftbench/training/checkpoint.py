@@ -57,6 +57,9 @@ class Checkpoints:
         skeleton = _pack(state, "", tensors)
         save_weights(tensors, partial / "tensors.safetensors")
         (partial / "state.json").write_text(json.dumps(skeleton))
+        for file in partial.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
         final = self.folder / f"checkpoint-{number:010d}"
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
