@@ -4,7 +4,7 @@ BIN := .venv/bin
 STUDY ?= demo
 WORKERS ?= 2
 # real data for the tests, where there are any; without them those tests skip and say so
-FTBENCH_DATA_ROOT ?= $(wildcard ../shared/data)
+FTBENCH_DATA_ROOT ?= $(abspath $(wildcard ../shared/data))
 export FTBENCH_DATA_ROOT
 
 .PHONY: help setup demo test check format lint types workflow-lint pytest schema clean

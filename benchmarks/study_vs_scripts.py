@@ -64,7 +64,9 @@ def run_study(folder: Path, data: Path, options: argparse.Namespace) -> dict[str
     checkout_copy(folder)
     (folder / "config" / "studies" / "speed.yaml").write_text(yaml.safe_dump(study(options), sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "--config", "study=speed", f"data_root={data}"]
-    return timed([*command, "--cores", str(options.cores)], folder)
+    spent = timed([*command, "--cores", str(options.cores)], folder)
+    print(f"the study took {spent['wall']:.0f} s", flush=True)
+    return spent
 
 
 def run_scripts(folder: Path, snapshot: Path, data: Path, options: argparse.Namespace) -> dict[str, float]:
@@ -83,7 +85,9 @@ def run_scripts(folder: Path, snapshot: Path, data: Path, options: argparse.Name
         "done\n"
     )
     (folder / "loop.sh").write_text(loop)
-    return timed(["bash", "loop.sh"], folder)
+    spent = timed(["bash", "loop.sh"], folder)
+    print(f"the scripts took {spent['wall']:.0f} s", flush=True)
+    return spent
 
 
 def stages(folder: Path) -> dict[str, dict[str, float]]:

@@ -86,14 +86,17 @@ def _recorded(folder: Path) -> tuple[Any, dict[str, dict[str, dict[str, str]]]]:
 
 def bare_copy(ours: Path, bare: Path) -> int:
     """Write the bare workflow of the study in `ours`; returns its number of jobs."""
+    from ftbench.paths import WILDCARDS
+
     plan, seen = _recorded(ours)
     bare.mkdir()
     shutil.copytree(ours / "profiles", bare / "profiles")
     (bare / "jobs.json").write_text(json.dumps({**seen, "collected": plan.collected(), "all": plan.targets()}))
-    root = (ours / "Snakefile").read_text()
-    constraints = re.search(r"^wildcard_constraints:\n(    .*\n)+", root, re.MULTILINE)
-    assert constraints is not None
-    text = [HEAD, constraints.group(0), '\n\nlocalrules:\n    all,\n\n\nrule all:\n    input:\n        JOBS["all"],\n']
+    text = [
+        HEAD,
+        f"wildcard_constraints:\n    **{WILDCARDS!r},\n",
+        '\n\nlocalrules:\n    all,\n\n\nrule all:\n    input:\n        JOBS["all"],\n',
+    ]
     for file in sorted((ours / "workflow" / "rules").glob("*.smk")):
         text.append(_bare_rules(file.read_text(), plan))
     (bare / "Snakefile").write_text("".join(text))

@@ -79,7 +79,7 @@ class Project:
 
     def environment(self, **extra: str) -> dict[str, str]:
         own = {"PYTHONPATH": str(self.folder / "src"), "XDG_CACHE_HOME": str(self.folder / ".cache")}
-        return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": "", **extra}
+        return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": "", "FTBENCH_DATA_ROOT": "", **extra}
 
     def command(self, *words: str) -> list[str]:
         return [str(Path(sys.executable).parent / words[0]), *words[1:]]

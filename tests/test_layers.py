@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("jobs",),
     ("check",),
     ("resolve",),
-    ("stage", "warm"),
+    ("stage", "warm", "driver"),
     ("stages",),
     ("report",),
     ("methods", "soups", "attacks", "metrics"),
