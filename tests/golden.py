@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from ftbench.config.study import Training
 from ftbench.training.batches import Batch
-from ftbench.training.loop import Job, Outcome, train
+from ftbench.training.job import Job, Outcome
+from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
 
 FOLDER = Path(os.environ.get("FTBENCH_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))

@@ -19,7 +19,8 @@ from ftbench.plugins import plugins
 from ftbench.training.batches import EpochBatches
 from ftbench.training.checkpoint import Checkpoints
 from ftbench.training.examples import Encoded
-from ftbench.training.loop import Job, Outcome, train
+from ftbench.training.job import Job, Outcome
+from ftbench.training.loop import train
 from ftbench.training.weights import plain_state
 
 METHODS = sorted(plugins("methods"))

@@ -82,7 +82,8 @@ def test_dps_mix_penalises_frequent_columns_in_long_stages() -> None:
     from golden import Recorder, toy_training
 
     from ftbench.training.batches import Batch
-    from ftbench.training.loop import Job, train
+    from ftbench.training.job import Job
+    from ftbench.training.loop import train
 
     stored = case("dps_mix_single_layer")
     hyper, inputs = stored.content["hyper"], stored.inputs

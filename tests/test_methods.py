@@ -11,8 +11,9 @@ from test_conformance import prepared, run, settings
 from ftbench.methods.base import Context
 from ftbench.methods.dps_dense import DpsDense
 from ftbench.training.dps_stages import Stages
+from ftbench.training.job import Job
 from ftbench.training.layers import is_head, is_pooler
-from ftbench.training.loop import Job, train
+from ftbench.training.loop import train
 from ftbench.training.masks import kept_entries, largest
 from ftbench.training.weights import plain_state
 

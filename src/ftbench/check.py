@@ -112,9 +112,10 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
     if not all(factories):
         return
     classes = [factory.factory for factory in factories]
-    owners = [factory.name for factory in classes if factory.owns_gradients]
-    if len(owners) > 1:
-        found.add(key, f"{owners}, which all own the gradient computation", "at most one such method")
+    for owned in ("gradients", "criterion"):
+        owners = [factory.name for factory in classes if getattr(factory, f"owns_{owned}")]
+        if len(owners) > 1:
+            found.add(key, f"{owners}, which all own the {owned}", "at most one such method")
     for variant in study.variants(method):
         for task in study.tasks:
             resolved = found.catch(partial(resolver.method, task, method, variant))

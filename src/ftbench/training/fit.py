@@ -16,7 +16,8 @@ from ftbench.training.batches import EpochBatches
 from ftbench.training.checkpoint import Checkpoints
 from ftbench.training.examples import Examples, encode
 from ftbench.training.inference import device, logits
-from ftbench.training.loop import Job, Outcome, train
+from ftbench.training.job import Job, Outcome
+from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
 from ftbench.training.optimization import total_steps
 from ftbench.training.weights import plain_state, weights_hash

@@ -47,6 +47,59 @@ def is_encoder(name: str, model: torch.nn.Module) -> bool:
     return not is_head(name, model) and not is_pooler(name, model)
 
 
+def blocks(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+    """The transformer blocks, bottom first, with their names: the longest list of modules of one class in the
+    pretrained part. A model without one raises an `FtbenchError`."""
+    import torch
+
+    prefix = backbone_prefix(model)
+    found: tuple[str, torch.nn.ModuleList] | None = None
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.ModuleList) or not f"{name}.".startswith(prefix) or not len(module):
+            continue
+        if len({type(item) for item in module}) == 1 and (found is None or len(module) > len(found[1])):
+            found = name, module
+    if found is None:
+        raise FtbenchError(f"{type(model).__name__}: found no list of equal blocks; expected a transformer encoder")
+    return [(f"{found[0]}.{index}", module) for index, module in enumerate(found[1])]
+
+
+@dataclass(frozen=True)
+class LayerGroups:
+    """Names of all parameters, each in exactly one group."""
+
+    embeddings: tuple[str, ...]  # whatever feeds the blocks, or all of them (relative positions)
+    blocks: tuple[tuple[str, ...], ...]  # bottom first
+    top: tuple[str, ...]  # of the pretrained part, behind the blocks: pooler, last normalisation
+    head: tuple[str, ...]  # outside the pretrained part
+
+
+def layer_groups(model: torch.nn.Module) -> LayerGroups:
+    """Sort a model's parameters by depth. What lies in the pretrained part and is registered before the blocks,
+    or beside them in their parent, counts as embeddings; what comes behind them as top."""
+    found = blocks(model)
+    order = [name for name, _ in model.named_parameters()]
+    names: list[list[str]] = [[] for _ in found]
+    prefix, last = backbone_prefix(model), found[-1][0]
+    embeddings: list[str] = []
+    top: list[str] = []
+    head: list[str] = []
+    outer = last.rpartition(".")[0].rpartition(".")[0] + "."  # the blocks' parent, `bert.encoder.`
+    behind = False
+    for name in order:
+        position = next((index for index, (block, _) in enumerate(found) if name.startswith(block + ".")), None)
+        if position is not None:
+            names[position].append(name)
+            behind = True
+        elif not name.startswith(prefix):
+            head.append(name)
+        elif behind and (outer == prefix or not name.startswith(outer)):
+            top.append(name)
+        else:
+            embeddings.append(name)
+    return LayerGroups(tuple(embeddings), tuple(tuple(block) for block in names), tuple(top), tuple(head))
+
+
 def linear_weights(model: torch.nn.Module) -> Iterator[LinearWeight]:
     """The weights of all linear layers, head included, embeddings not: the matrices that DPS selects in."""
     import torch

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
 from ftbench.outputs import Stopped
-from ftbench.training.batches import Batch, BatchSource
-from ftbench.training.checkpoint import Checkpoints
-from ftbench.training.method import Context, Method
+from ftbench.training.batches import Batch
+from ftbench.training.job import RESUMED, Job, Outcome
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
 from ftbench.training.seeds import derived
 from ftbench.training.signals import told_to_stop
@@ -25,40 +22,6 @@ from ftbench.training.weights import plain_state
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass
-class Job:
-    """Everything a training needs. `evaluate` scores the model on the `select` rows, higher is better."""
-
-    context: Context
-    methods: Sequence[Method]
-    batches: BatchSource
-    total_steps: int
-    evaluate: Callable[[torch.nn.Module], float] | None = None
-    checkpoints: Checkpoints | None = None
-    checkpoint_seconds: float = 300.0
-    say: Callable[[str], None] = print
-
-
-@dataclass
-class Outcome:
-    """What a training did. `weights` are those to keep, by the study's rule; None when the loss left the numbers."""
-
-    weights: dict[str, torch.Tensor] | None = None
-    log: list[dict[str, Any]] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    best_step: int | None = None
-    best_score: float | None = None
-    seconds: float = 0.0
-    rows: int = 0
-    tokens: int = 0
-    failed_step: int | None = None
-    precision: str = "fp32"
-
-
-# what of an outcome a resumed run goes on from
-RESUMED = ("log", "scores", "best_step", "best_score", "seconds", "rows", "tokens")
 
 
 class _Run:
@@ -74,6 +37,7 @@ class _Run:
         mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[self.outcome.precision]
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
         self.owner = next((method for method in job.methods if method.owns_gradients), None)
+        self.judge = next((method for method in job.methods if method.owns_criterion), None)
         self.best: dict[str, torch.Tensor] | None = None
         self.model: torch.nn.Module = self.context.model
         self.done = 0  # optimiser steps over all phases
@@ -108,16 +72,21 @@ class _Run:
         logits: torch.Tensor = self.model(**batch.inputs).logits
         return logits.float()
 
-    def backward(self, batch: Batch, rows: int) -> torch.Tensor:
-        """One micro-batch: its share of the step's mean loss, whose gradient is added."""
+    def task_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The mean loss of the rows, by the method that owns the criterion or plain."""
         from torch.nn import functional
 
-        logits = self.forward(batch)
+        if self.judge:
+            return self.judge.criterion(logits, batch, self.context)
         assert batch.targets is not None
         if self.context.kind == "regression":
-            loss = functional.mse_loss(logits.squeeze(-1), batch.targets.float())
-        else:
-            loss = functional.cross_entropy(logits, batch.targets)
+            return functional.mse_loss(logits.squeeze(-1), batch.targets.float())
+        return functional.cross_entropy(logits, batch.targets)
+
+    def backward(self, batch: Batch, rows: int) -> torch.Tensor:
+        """One micro-batch: its share of the step's mean loss, whose gradient is added."""
+        logits = self.forward(batch)
+        loss = self.task_loss(logits, batch)
         for method in self.job.methods:
             loss = method.loss(loss, logits, batch, self.context)
         share = loss * (len(batch) / rows)
@@ -245,7 +214,7 @@ def train(job: Job) -> Outcome:
     """Train to the end, from a checkpoint if there is one; raises `Stopped` after writing one on a signal."""
     run = _Run(job)
     context, outcome = job.context, run.outcome
-    context.forward, context.batches = run.forward, job.batches.epoch
+    context.forward, context.task_loss, context.batches = run.forward, run.task_loss, job.batches.epoch
     context.steps_per_epoch = job.batches.steps_per_epoch
     context.model.train()
     phases = run.phases()

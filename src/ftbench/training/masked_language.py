@@ -12,7 +12,8 @@ from ftbench.config.model import BuiltIn
 from ftbench.config.study import Training
 from ftbench.training.batches import Batch, EpochBatches
 from ftbench.training.examples import Encoded, Examples, encode
-from ftbench.training.loop import Job, train
+from ftbench.training.job import Job
+from ftbench.training.loop import train
 from ftbench.training.method import Context
 from ftbench.training.seeds import derived, torch_generator
 

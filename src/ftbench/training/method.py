@@ -7,7 +7,7 @@ which the study lists them; a method never runs a loop of its own and never touc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,6 +38,7 @@ class Context:
     steps_per_epoch: int = 0
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
+    task_loss: Callable[[torch.Tensor, Batch], torch.Tensor] | None = None  # of logits: cross-entropy, or its stand-in
     batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the training rows, for prologues
 
     def generator(self, method: str, purpose: str = "") -> torch.Generator:
@@ -66,7 +67,9 @@ class Method:
     formula: ClassVar[str] = ""
     deviations: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[Cost] = Cost()
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # the paper's grid: `settings.KEY` or `training.KEY` to values
     owns_gradients: ClassVar[bool] = False  # overrides `gradients`; at most one method of a run may
+    owns_criterion: ClassVar[bool] = False  # overrides `criterion`; at most one method of a run may
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
 
     class Config(Strict):
@@ -101,8 +104,14 @@ class Method:
     def begin_passes(self, context: Context) -> None:
         """P1 in each step: put effective weights in place for the passes of this step."""
 
+    def criterion(self, logits: torch.Tensor, batch: Batch, context: Context) -> torch.Tensor:
+        """P4 loss: what takes the place of the cross-entropy (or squared error), a mean over the rows of `batch`
+        from fp32 logits (rows, labels). Only called where `owns_criterion` is true."""
+        raise TypeError(f"{self.name} owns the criterion but does not compute it")
+
     def loss(self, loss: torch.Tensor, logits: torch.Tensor, batch: Batch, context: Context) -> torch.Tensor:
-        """P4 loss: the loss of one micro-batch, from the loss so far and fp32 logits (rows, labels)."""
+        """P4 loss: the loss of one micro-batch, from the loss so far and fp32 logits (rows, labels).
+        Terms are added to `loss`; further passes judge their logits with `context.task_loss`."""
         return loss
 
     def gradients(
