@@ -155,7 +155,7 @@ def _stop_after(method: Method, step: int) -> None:
     method.after_step = warned  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if not plugins("methods")[name].factory.draws_noise])
 def test_accumulation_changes_memory_and_not_the_result(name: str) -> None:
     """With dropout off, four micro-batches give the step of one batch up to rounding."""
     outcomes = []
@@ -189,9 +189,17 @@ def test_a_method_trains_in_bf16(name: str) -> None:
     assert all(np.isfinite(row["loss"]) for row in outcome.log)
 
 
-@pytest.mark.parametrize("name", METHODS)
+def first_logits(name: str) -> torch.Tensor:
+    """What the first pass of the first step gives."""
+    job, _ = prepared(name, settings(steps=1))
+    job.total_steps = 1
+    found: list[torch.Tensor] = []
+    job.context.model.register_forward_hook(lambda *given: found.append(given[2].logits.detach().clone()))
+    train(job)
+    return found[0]
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if not plugins("methods")[name].factory.alters_forward])
 def test_a_method_does_not_shift_the_order_or_the_dropout_of_others(name: str) -> None:
-    """The first loss depends on head, order and dropout alone: it is the same for every method whose forward
-    pass starts from the pretrained weights."""
-    first = run(name).log[0]["loss"]
-    assert first == pytest.approx(run("vanilla").log[0]["loss"], abs=1e-6)
+    """The first pass depends on head, order and dropout alone: it is the same for every method that leaves it be."""
+    assert torch.allclose(first_logits(name), first_logits("vanilla"), atol=1e-6)

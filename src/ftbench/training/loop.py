@@ -91,13 +91,14 @@ class _Run:
             loss = method.loss(loss, logits, batch, self.context)
         share = loss * (len(batch) / rows)
         self.accelerator.backward(share)
+        self.context.passes += 1
         return share.detach()
 
     def take_step(self, number: int) -> None:
         import torch
 
         context, methods = self.context, self.job.methods
-        context.step = number
+        context.step, context.passes = number, 0
         factor = rate_factor(number, context.total_steps, self.training)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor

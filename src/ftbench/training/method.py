@@ -35,6 +35,7 @@ class Context:
     total_steps: int = 0  # optimiser steps of the present phase
     step: int = 0  # number of the present optimiser step within the phase, from 1; 0 before the first
     phase: int = 0
+    passes: int = 0  # micro-batches of the present step before this one
     steps_per_epoch: int = 0
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
@@ -42,10 +43,11 @@ class Context:
     batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the training rows, for prologues
 
     def generator(self, method: str, purpose: str = "") -> torch.Generator:
-        """The noise stream of a method at this step; the same for the same seed whatever else runs."""
+        """The noise stream of a method at this micro-batch; the same for the same seed whatever else runs."""
         from ftbench.training.seeds import torch_generator
 
-        return torch_generator(self.seed, "noise", method, purpose, self.phase, self.step)
+        within = (self.passes,) if self.passes else ()
+        return torch_generator(self.seed, "noise", method, purpose, self.phase, self.step, *within)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Method:
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # the paper's grid: `settings.KEY` or `training.KEY` to values
     owns_gradients: ClassVar[bool] = False  # overrides `gradients`; at most one method of a run may
     owns_criterion: ClassVar[bool] = False  # overrides `criterion`; at most one method of a run may
+    alters_forward: ClassVar[bool] = False  # already the first pass of step 1 is not that of plain fine-tuning
+    draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
 
     class Config(Strict):
