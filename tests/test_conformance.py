@@ -21,6 +21,7 @@ from ftbench.training.checkpoint import Checkpoints
 from ftbench.training.examples import Encoded
 from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
+from ftbench.training.processes import Processes
 from ftbench.training.weights import plain_state
 
 METHODS = sorted(plugins("methods"))
@@ -55,7 +56,9 @@ def settings(**changes: Any) -> Training:
     return Training(**{**given, **changes})
 
 
-def prepared(name: str, training: Training, checkpoints: Path | None = None) -> tuple[Job, Method]:
+def prepared(
+    name: str, training: Training, checkpoints: Path | None = None, processes: Processes | None = None
+) -> tuple[Job, Method]:
     """A job on the tiny model with one method at its defaults; saves after every step where a folder is given."""
     torch.set_num_threads(1)
     factory = plugins("methods")[name].factory
@@ -65,7 +68,8 @@ def prepared(name: str, training: Training, checkpoints: Path | None = None) -> 
     if method.needs_initial:
         context.initial = {key: value.clone() for key, value in plain_state(context.model).items()}
     data = tiny_data()
-    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, 1, torch.device("cpu"))
+    processes, place = processes or Processes(), torch.device("cpu")
+    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, 1, place, processes)
 
     def evaluate(model: torch.nn.Module) -> float:
         from ftbench.training.inference import logits
@@ -73,7 +77,17 @@ def prepared(name: str, training: Training, checkpoints: Path | None = None) -> 
         return float((logits(model, data, torch.device("cpu")).argmax(1) == data.targets).mean())
 
     stored = Checkpoints(checkpoints) if checkpoints else None
-    return Job(context, [method], batches, STEPS, evaluate, stored, checkpoint_seconds=0.0, say=lambda _: None), method
+    return Job(
+        context,
+        [method],
+        batches,
+        STEPS,
+        evaluate,
+        stored,
+        checkpoint_seconds=0.0,
+        say=lambda _: None,
+        processes=processes,
+    ), method
 
 
 def run(name: str, training: Training | None = None) -> Outcome:

@@ -122,7 +122,8 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
             if resolved is None:
                 continue
             place = f"{key}.{variant}" if entry.variants else key
-            _check_setting(found, resolver, task, classes, *resolved, place)
+            plugs, training = resolved
+            _check_setting(found, resolver, task, classes, plugs, training, place)
     if study.tunes(method):
         if {**study.training.model_dump(), **entry.training}["evaluations"] == 0:
             found.add("tuning", f"`{method}` with `training.evaluations: 0`", "select scores to choose by")

@@ -25,6 +25,7 @@ from ftbench.stages import (
     tune,
     upstream,
 )
+from ftbench.stages.finetune import Plug
 from ftbench.stages.soup import Spec as SoupSpec
 from ftbench.tuning import trials
 
@@ -103,7 +104,7 @@ class Jobs(DataJobs):
         }
         return PlannedJob("tune", matrix.Tuned(task, model, method).cell, spec, (), inputs)
 
-    def _training_job(self, cell: str, run: matrix.Run, plugs: list[finetune.Plug], training: Training) -> PlannedJob:
+    def _training_job(self, cell: str, run: matrix.Run, plugs: list[Plug], training: Training) -> PlannedJob:
         task, model, method, variant = run.task, run.model, run.method, run.variant
         kind, labels = self.resolver.space(task)
         wanted = self.study.tasks[task].train

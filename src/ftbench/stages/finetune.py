@@ -48,6 +48,16 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    if spec.training.processes > 1:
+        from ftbench.training.launch import run_together
+
+        run_together(spec.training.processes, "finetune", spec.canonical(), inputs, outputs)
+    else:
+        run_alone(spec, inputs, outputs)
+
+
+def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    """The run, or this process's share of it."""
     import time
 
     from ftbench import provenance

@@ -20,6 +20,7 @@ from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
 from ftbench.training.optimization import total_steps
+from ftbench.training.processes import Processes
 from ftbench.training.weights import plain_state, weights_hash
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ def fit(
         assert score is not None
         return score(logits(candidate, held_out, place))
 
+    processes = Processes.here()
     steps = total_steps(training, len(data))
-    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, seed, place)
+    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, seed, place, processes)
     outcome = train(
         Job(
             context,
@@ -95,6 +97,7 @@ def fit(
             Checkpoints(work),
             float(os.environ.get(CHECKPOINT_VARIABLE, "300")),
             lambda text: print(text, flush=True),
+            processes,
         )
     )
     return Fitted(

@@ -35,7 +35,7 @@ class Context:
     total_steps: int = 0  # optimiser steps of the present phase
     step: int = 0  # number of the present optimiser step within the phase, from 1; 0 before the first
     phase: int = 0
-    passes: int = 0  # micro-batches of the present step before this one
+    passes: int = 0  # number of the present micro-batch within the step, from 0
     steps_per_epoch: int = 0
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
