@@ -1,7 +1,8 @@
 """(IA)^3: keys, values and the inner activations of the feed-forward layers are scaled by trained vectors.
 
 Paper: Liu et al. (2022), Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning.
-Reference code: the package peft. Formula: K <- l_k * K, V <- l_v * V, h_inner <- l_ff * h_inner; all l = 1 at the start.
+Reference code: the package peft.
+Formula: K <- l_k * K, V <- l_v * V, h_inner <- l_ff * h_inner; all l = 1 at the start.
 """
 
 from __future__ import annotations

@@ -71,17 +71,17 @@ def _read(module: nn.Module, arguments: tuple[Any, ...]) -> None:
     getattr(module, SLOT + "_input")[0].value = arguments[0]
 
 
-def _behind(module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+def _behind(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
     (adapter,) = getattr(module, SLOT)
     return output + adapter(output)
 
 
-def _beside(module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+def _beside(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
     adapter, tap = getattr(module, SLOT)
     return output + adapter(tap.take())
 
 
-def _behind_norm(module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+def _behind_norm(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
     adapter, tap, norm = getattr(module, SLOT)
     return output + adapter(norm(output + tap.take()))
 
