@@ -41,7 +41,7 @@ class Lora(AdapterMethod):
     paper = "Hu et al. (2022), LoRA: Low-Rank Adaptation of Large Language Models"
     reference_code = "peft (package): LoraConfig(task_type='SEQ_CLS')"
     formula = "y = W x + (alpha/r) B A drop(x); A ~ Kaiming-uniform(sqrt 5), B = 0"
-    deviations = (
+    deviations: ClassVar[tuple[str, ...]] = (
         "the pooler trains with the classifier (`train_pooler: false` leaves it frozen, as the library does for BERT)",
         "where one matrix computes query, key and value (GPT-2, ModernBERT), the sum goes beside all of it",
         "decay acts on A and B each, not on their product",

@@ -73,17 +73,20 @@ def _read(module: nn.Module, arguments: tuple[Any, ...]) -> None:
 
 def _behind(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
     (adapter,) = getattr(module, SLOT)
-    return output + adapter(output)
+    found: torch.Tensor = output + adapter(output)
+    return found
 
 
 def _beside(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
     adapter, tap = getattr(module, SLOT)
-    return output + adapter(tap.take())
+    found: torch.Tensor = output + adapter(tap.take())
+    return found
 
 
 def _behind_norm(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
     adapter, tap, norm = getattr(module, SLOT)
-    return output + adapter(norm(output + tap.take()))
+    found: torch.Tensor = output + adapter(norm(output + tap.take()))
+    return found
 
 
 def _add(model: nn.Module, block: str, name: str, linear: str, shape: Callable[[int], Shape]) -> Bottleneck:
