@@ -127,12 +127,28 @@ def test_the_same_seed_gives_the_same_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_exported_weights_load_into_the_plain_model(name: str) -> None:
-    outcome = run(name)
+def test_exported_weights_give_the_trained_model_again(name: str, tmp_path: Path) -> None:
+    """All weights load into the plain model; an adapter and its base make a model of the same predictions."""
+    from ftbench.training.artifact import Artifact, saved_form
+    from ftbench.training.inference import logits
+    from ftbench.training.weights import save_weights
+
+    job, method = prepared(name, settings())
+    outcome = train(job)
     assert outcome.weights is not None
-    missing = tiny_model().load_state_dict(outcome.weights, strict=False)
-    assert not missing.unexpected_keys
-    assert not missing.missing_keys
+    if method.saves == "model":
+        missing = tiny_model().load_state_dict(outcome.weights, strict=False)
+        assert not missing.unexpected_keys
+        assert not missing.missing_keys
+        return
+    save_weights(outcome.weights, tmp_path / "model.safetensors", saved_form([method]))
+    tiny_model().save_pretrained(tmp_path / "snapshot")
+    plugs = ((name, method.config.model_dump(mode="json")),)
+    again = Artifact(tmp_path / "snapshot", tmp_path / "model.safetensors", plugs)
+    assert again.form == method.saves
+    names, data = [str(number) for number in range(3)], tiny_data()
+    found = logits(again.model(names, "classification"), data, torch.device("cpu"))
+    assert np.array_equal(found, logits(job.context.model, data, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])

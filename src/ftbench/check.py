@@ -159,6 +159,11 @@ def _check_soup(found: _Problems, study: Any, family: str) -> None:
 
     found.catch(partial(validated, factory.Config, soup.settings, "study", f"soups.{family}.settings"))
     for method in soup.methods or study.methods:
+        for name in study.entry(method).use or [method]:
+            reason = plugins("methods")[name].factory.unmergeable if name in plugins("methods") else ""
+            if reason:
+                expected = "methods whose runs are plain weights, under `methods` of the soup"
+                found.add(f"soups.{family}", f"`{method}`, which cannot be averaged: {reason}", expected)
         for name, variant in study.variants(method).items():
             if {**study.training.model_dump(), **variant.training}.get("evaluations") == 0:
                 found.add(

@@ -166,7 +166,9 @@ class Jobs(DataJobs):
         for position, run in enumerate(cell.ingredients):
             inputs[f"record{position}"] = self._path("run", **run.__dict__)
             inputs[f"model{position}"] = self._path("run_model", **run.__dict__)
-        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task)), inputs)
+        readers = self.resolver.readers(task, cell.method, cell.variant)
+        inputs |= self._start(model) if readers else {}
+        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task), *readers), inputs)
 
     def _training_of(self, cell: matrix.Artifact) -> Training:
         if isinstance(cell, matrix.Base):
@@ -184,7 +186,9 @@ class Jobs(DataJobs):
             "base": self._path("base", model=cell.model),
             **self._start(cell.model),
         }
+        readers: tuple[str, ...] = ()
         if isinstance(cell, matrix.Run):
+            readers = self.resolver.readers(cell.task, cell.method, cell.variant)
             inputs |= {
                 "record": self._path("run", **cell.__dict__),
                 "model": self._path("run_model", **cell.__dict__),
@@ -202,7 +206,7 @@ class Jobs(DataJobs):
             max_length=training.max_length,
             precision="fp32" if training.precision == "fp16" else training.precision,
         )
-        return PlannedJob("predict", artifact, spec, (), inputs)
+        return PlannedJob("predict", artifact, spec, readers, inputs)
 
     def score(self, artifact: str) -> PlannedJob:
         cell = self.artifacts[artifact]

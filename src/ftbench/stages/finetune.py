@@ -64,9 +64,10 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.data.parquet import read_parquet_file
     from ftbench.metrics.selection import collapsed, majority_score, selection_score
     from ftbench.plugins import plugin
+    from ftbench.training.artifact import saved_form
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
-    from ftbench.training.models import load_tokenizer
+    from ftbench.training.models import load_tokenizer, started_classifier
     from ftbench.training.seeds import derived
     from ftbench.training.weights import file_digest, save_weights
 
@@ -87,11 +88,15 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         methods.append(factory(factory.Config.model_validate(plug.config)))
     tokenizer = load_tokenizer(snapshot)
     init_seed = 0 if spec.init == "shared" else spec.seed
-    model = _model(spec, snapshot, inputs.get("start"), derived(init_seed, "init"), tokenizer.pad_token_id)
+    model = started_classifier(
+        snapshot, spec.labels, spec.kind, derived(init_seed, "init"), inputs.get("start"), spec.training.dropout,
+        tokenizer.pad_token_id,
+    )  # fmt: skip
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
             lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels),
+            init_seed,
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)
@@ -101,7 +106,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     elif outcome.best_score is not None and collapsed(spec.select_metric, outcome.best_score, majority):
         status = "collapsed"
         error = f"{spec.select_metric} on select {outcome.best_score:.4f}, no better than the commonest answer"
-    save_weights(outcome.weights or {}, outputs["model"], {"status": status})
+    save_weights(outcome.weights or {}, outputs["model"], {"status": status, **saved_form(methods)})
     _write_log(outcome.log, outcome.scores, outputs["log"])
     record = {
         "run_id": f"runs/{spec.task}/{spec.model}/{spec.method}/{spec.variant}/s{spec.seed}",
@@ -153,18 +158,6 @@ def _training_rows(spec: Spec, table: Any) -> Any:
         )
     strata = strata_of(table.column("label").to_pylist(), table.column("value").to_pylist())
     return table.take(stratified(strata, spec.train_rows, numpy_generator(spec.seed, "data")))
-
-
-def _model(spec: Spec, snapshot: Path, start: Path | None, init_seed: int, padding_id: int | None) -> Any:
-    """The base model with a new head; its pretrained part after the prior task, where the study has one."""
-    from ftbench.training.layers import is_head
-    from ftbench.training.models import new_classifier, replace_weights
-    from ftbench.training.weights import load_weights
-
-    model = new_classifier(snapshot, spec.labels, spec.kind, init_seed, spec.training.dropout, padding_id)
-    if start is not None:
-        replace_weights(model, load_weights(start), only=lambda name: not is_head(name, model))
-    return model
 
 
 def _write_log(log: list[dict[str, Any]], scores: list[dict[str, Any]], file: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.study import Training
+from ftbench.training.adapter_method import altered_since, checksums
 from ftbench.training.batches import EpochBatches
 from ftbench.training.checkpoint import Checkpoints
 from ftbench.training.examples import Examples, encode
@@ -62,17 +63,26 @@ def fit(
     work: Path,
     select: Examples | None = None,
     score: Callable[[np.ndarray], float] | None = None,
+    init_seed: int | None = None,
 ) -> Fitted:
-    """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
+    """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better.
+    `init_seed` is that of new weights; without it the run's own."""
     place = device()
     _deterministic(place)
     model.to(place)
-    context = Context(model=model, training=training, kind=kind, seed=seed)
+    context = Context(
+        model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed
+    )
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
+    adapted = any(method.saves == "adapter" for method in methods)
+    before = checksums(model) if adapted else {}
     for method in methods:
         method.prepare_model(context)
+    model = context.model.to(place)  # a method may have put another in its place
+    if adapted:
+        context.altered = altered_since(before, model)
     start = plain_state(model)
     if any(method.needs_initial for method in methods):
         context.initial = {name: tensor.clone().to(place) for name, tensor in start.items()}
