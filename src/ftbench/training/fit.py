@@ -67,6 +67,7 @@ def fit(
     _deterministic(place)
     model.to(place)
     context = Context(model=model, training=training, kind=kind, seed=seed)
+    steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
@@ -83,7 +84,6 @@ def fit(
         assert score is not None
         return score(logits(candidate, held_out, place))
 
-    steps = total_steps(training, len(data))
     batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, seed, place)
     outcome = train(
         Job(
