@@ -18,7 +18,7 @@ from ftbench.outputs import Stopped
 from ftbench.plugins import plugins
 from ftbench.training.batches import EpochBatches
 from ftbench.training.checkpoint import Checkpoints
-from ftbench.training.examples import Encoded
+from ftbench.training.examples import Encoded, Examples, encode
 from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
 from ftbench.training.processes import Processes
@@ -39,16 +39,31 @@ def tiny_model() -> torch.nn.Module:
     return BertForSequenceClassification(config)
 
 
-def tiny_data(rows: int = 40) -> Encoded:
+class NumberedWords:
+    """A tokenizer of texts whose words are their token numbers."""
+
+    pad_token_id = 0
+
+    def __call__(self, texts: list[str], pairs: list[str] | None, **options: Any) -> dict[str, list[list[int]]]:
+        assert pairs is None
+        ids = [[int(word) for word in text.split()] for text in texts]
+        return {"input_ids": ids, "token_type_ids": [[0] * len(row) for row in ids]}
+
+
+def tiny_rows(rows: int = 40) -> Examples:
     generator = np.random.default_rng(5)
     lengths = generator.integers(4, 12, rows)
     targets = generator.integers(0, 3, rows)
     # the first token tells the label, so that there is something to learn
-    ids = [
-        np.concatenate([[10 + target], generator.integers(20, 60, length - 1)])
+    texts = [
+        " ".join(map(str, [10 + target, *generator.integers(20, 60, length - 1)]))
         for target, length in zip(targets, lengths, strict=True)
     ]
-    return Encoded(ids, [np.zeros(length, dtype=np.int64) for length in lengths], targets, lengths, 0)
+    return Examples([f"row{number}" for number in range(rows)], texts, None, targets)
+
+
+def tiny_data(rows: Examples | None = None) -> Encoded:
+    return encode(NumberedWords(), rows or tiny_rows(), 32)
 
 
 def settings(**changes: Any) -> Training:
@@ -64,10 +79,11 @@ def prepared(
     factory = plugins("methods")[name].factory
     method: Method = factory(factory.Config())
     context = Context(model=tiny_model(), training=training, kind="classification", seed=1)
+    rows = method.examples(tiny_rows(), context)
     method.prepare_model(context)
     if method.needs_initial:
         context.initial = {key: value.clone() for key, value in plain_state(context.model).items()}
-    data = tiny_data()
+    data = tiny_data(rows)
     processes, place = processes or Processes(), torch.device("cpu")
     batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, 1, place, processes)
 

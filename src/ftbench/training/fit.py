@@ -73,6 +73,7 @@ def fit(
     context = Context(
         model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed
     )
+    steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
@@ -95,7 +96,6 @@ def fit(
         return score(logits(candidate, held_out, place))
 
     processes = Processes.here()
-    steps = total_steps(training, len(data))
     batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, seed, place, processes)
     outcome = train(
         Job(

@@ -16,7 +16,7 @@ from ftbench.outputs import Stopped
 from ftbench.training.batches import Batch
 from ftbench.training.job import RESUMED, Job, Outcome
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
-from ftbench.training.seeds import derived
+from ftbench.training.seeds import seed_dropout
 from ftbench.training.signals import told_to_stop
 from ftbench.training.weights import plain_state
 
@@ -112,7 +112,7 @@ class _Run:
         factor = rate_factor(number, context.total_steps, self.training)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        torch.manual_seed(derived(context.seed, "dropout", context.phase, number))
+        seed_dropout(context.seed, context.phase, number)
         self.optimizer.zero_grad(set_to_none=True)
         for method in methods:
             method.begin_passes(context)
@@ -240,7 +240,8 @@ def train(job: Job) -> Outcome:
     phases = run.phases()
     resumed = job.checkpoints.load() if job.checkpoints else None
     if resumed:
-        context.initial = resumed["initial"]
+        place = run.accelerator.device  # a checkpoint is read to the CPU
+        context.initial = {name: tensor.to(place) for name, tensor in resumed["initial"].items()}
     marks = [
         {math.ceil(steps * part / context.training.evaluations) for part in range(1, context.training.evaluations + 1)}
         if context.training.evaluations

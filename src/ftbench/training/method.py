@@ -78,6 +78,7 @@ class Method:
     draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
     saves: ClassVar[str] = "model"  # all weights; `adapter`: added tensors and head; `difference`: changed entries
     unmergeable: ClassVar[str] = ""  # why what an adapter adds cannot be folded into plain weights; empty where it can
+    stays_near_start: ClassVar[bool] = False  # holds weights near their start; two such methods would count it twice
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
 
     class Config(Strict):
