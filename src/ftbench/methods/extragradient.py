@@ -17,7 +17,6 @@ from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
 from ftbench.methods.base import Cost, Method
 from ftbench.training.lookahead import moved_by_others, put_back
-from ftbench.training.seeds import seed_dropout
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +63,11 @@ class Extragradient(Method):
                 "`rule: extra` with `training.precision: fp16`, whose gradients are still scaled where the step ahead "
                 "is taken; expected `bf16`, `fp32` or `auto`"
             )
+        if config.rule == "extra" and training.processes > 1:
+            reasons.append(
+                "`rule: extra` with `training.processes` above 1, which add their gradients after the step ahead; "
+                "expected 1 process, or `rule: past`"
+            )
         return reasons
 
     def wrap_optimizer(self, optimizer: torch.optim.Optimizer, context: Context) -> torch.optim.Optimizer:
@@ -84,8 +88,12 @@ class Extragradient(Method):
                 for batch in batches:
                     backward(batch)
                 self._ahead_by_a_step(parameters, context)
-                seed_dropout(context.seed, context.phase, context.step)
-            return torch.stack([backward(batch) for batch in batches]).sum()
+            losses = []
+            for batch in batches:
+                assert context.repeat_dropout is not None
+                context.repeat_dropout(batch)
+                losses.append(backward(batch))
+            return torch.stack(losses).sum()
 
     def _ahead_by_moments(self) -> None:
         """theta' = theta - r eta mhat/(sqrt(vhat) + e); nothing where there are no moments yet."""

@@ -42,6 +42,7 @@ class Context:
     altered: frozenset[str] = frozenset()  # pretrained weights that P1 changed, where a method saves an adapter
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
     task_loss: Callable[[torch.Tensor, Batch], torch.Tensor] | None = None  # of logits: cross-entropy, or its stand-in
+    repeat_dropout: Callable[[Batch], None] | None = None  # before one more pass that shall drop what the first dropped
     batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the training rows, for prologues
 
     def generator(self, method: str, purpose: str = "") -> torch.Generator:
