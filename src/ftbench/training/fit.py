@@ -64,10 +64,10 @@ def fit(
 ) -> Fitted:
     """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
     place = device()
+    steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     _deterministic(place)
     model.to(place)
     context = Context(model=model, training=training, kind=kind, seed=seed)
-    steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
