@@ -42,7 +42,7 @@ class Extragradient(Method):
         "masks and gradient noise of other methods act on the second gradient of `extra` alone",
     )
     cost = Cost(forward=1.0, backward=1.0, memory="one copy of the weights; `extra` has two passes a step")
-    search = {"settings.reach": (0.1, 0.5, 1.0, 2.0), "settings.rule": ("past", "extra")}
+    search = {"settings.reach": (0.1, 0.5, 1.0, 2.0)}
     owns_gradients = True
 
     class Config(Strict):

@@ -73,13 +73,13 @@ class Method:
     deviations: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[Cost] = Cost()
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # the paper's grid: `settings.KEY` or `training.KEY` to values
+    stays_near_start: ClassVar[bool] = False  # holds weights near their start; two such methods would count it twice
     owns_gradients: ClassVar[bool] = False  # overrides `gradients`; at most one method of a run may
     owns_criterion: ClassVar[bool] = False  # overrides `criterion`; at most one method of a run may
     alters_forward: ClassVar[bool] = False  # already the first pass of step 1 is not that of plain fine-tuning
     draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
     saves: ClassVar[str] = "model"  # all weights; `adapter`: added tensors and head; `difference`: changed entries
     unmergeable: ClassVar[str] = ""  # why what an adapter adds cannot be folded into plain weights; empty where it can
-    stays_near_start: ClassVar[bool] = False  # holds weights near their start; two such methods would count it twice
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
 
     class Config(Strict):
