@@ -70,6 +70,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
             lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels),
+            init_seed,
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)

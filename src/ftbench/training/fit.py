@@ -61,12 +61,16 @@ def fit(
     work: Path,
     select: Examples | None = None,
     score: Callable[[np.ndarray], float] | None = None,
+    init_seed: int | None = None,
 ) -> Fitted:
-    """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
+    """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better.
+    `init_seed` is that of new weights; without it the run's own."""
     place = device()
     _deterministic(place)
     model.to(place)
-    context = Context(model=model, training=training, kind=kind, seed=seed)
+    context = Context(
+        model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed
+    )
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)

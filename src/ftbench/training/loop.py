@@ -65,6 +65,8 @@ class _Run:
             optimizer = method.wrap_optimizer(optimizer, context)
         if phase:  # forward is wrapped for mixed precision once, not once a phase
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            # an earlier phase prepares the last one: its weights are no result to choose
+            self.best, self.outcome.best_score, self.outcome.best_step = None, None, None
         self.accelerator.free_memory()
         self.model, self.optimizer = self.accelerator.prepare(context.model, optimizer)
 
@@ -221,7 +223,8 @@ def train(job: Job) -> Outcome:
     phases = run.phases()
     resumed = job.checkpoints.load() if job.checkpoints else None
     if resumed:
-        context.initial = resumed["initial"]
+        place = run.accelerator.device  # a checkpoint is read to the CPU
+        context.initial = {name: tensor.to(place) for name, tensor in resumed["initial"].items()}
     marks = [
         {math.ceil(steps * part / context.training.evaluations) for part in range(1, context.training.evaluations + 1)}
         if context.training.evaluations

@@ -35,6 +35,7 @@ class Context:
     total_steps: int = 0  # optimiser steps of the present phase
     step: int = 0  # number of the present optimiser step within the phase, from 1; 0 before the first
     phase: int = 0
+    init_seed: int = 0  # of new weights: the run's seed, or one for all runs of a study
     passes: int = 0  # micro-batches of the present step before this one
     steps_per_epoch: int = 0
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
