@@ -40,6 +40,7 @@ class DpsDense(Method):
         "a stage has at least one step (the reference divides by zero on very short runs)",
         "statistics come from unscaled gradients (the reference uses loss-scaled ones)",
     )
+    selects_entries = True
     cost = Cost(forward=1.0, backward=1.0, memory="4 bytes and 1 mask byte per weight of the linear layers")
 
     class Config(Strict):

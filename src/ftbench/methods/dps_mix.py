@@ -41,6 +41,7 @@ class DpsMix(Method):
         "dropout and the head's initialisation stay as in plain fine-tuning (the reference switches dropout off)",
         "a stage has at least one step; statistics come from unscaled gradients",
     )
+    selects_entries = True
     cost = Cost(forward=1.0, backward=1.0, memory="four copies of the linear layers' weights")
 
     class Config(Strict):

@@ -75,6 +75,7 @@ class Method:
     owns_criterion: ClassVar[bool] = False  # overrides `criterion`; at most one method of a run may
     alters_forward: ClassVar[bool] = False  # already the first pass of step 1 is not that of plain fine-tuning
     draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
+    selects_entries: ClassVar[bool] = False  # trains chosen entries of a tensor; at most one method of a run may
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
 
     class Config(Strict):
