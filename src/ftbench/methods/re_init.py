@@ -37,6 +37,8 @@ class ReInit(Method):
     )
     search = {"settings.blocks": (1, 2, 3, 4, 5, 6)}  # commonly searched
 
+    alters_forward = True
+
     class Config(Strict):
         blocks: int = Field(1, ge=0, description="k: top blocks that are drawn anew; 0 leaves all of them")
         pooler: bool | None = Field(
