@@ -67,6 +67,8 @@ class _Run:
             optimizer = method.wrap_optimizer(optimizer, context)
         if phase:  # forward is wrapped for mixed precision once, not once a phase
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            # an earlier phase prepares the last one: its weights are no result to choose
+            self.best, self.outcome.best_score, self.outcome.best_step = None, None, None
         self.accelerator.free_memory()
         # the gradients are added here and not by a wrapper, so that methods may pass forward as often as they like
         self.model = self.accelerator.prepare_model(context.model, evaluation_mode=True)
