@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ftbench.config.errors import FtbenchError
 from ftbench.outputs import Stopped
 from ftbench.training.batches import Batch
+from ftbench.training.dropout import dropout_state
 from ftbench.training.job import RESUMED, Job, Outcome
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
 from ftbench.training.seeds import derived
@@ -85,6 +86,7 @@ class _Run:
 
     def backward(self, batch: Batch, rows: int) -> torch.Tensor:
         """One micro-batch: its share of the step's mean loss, whose gradient is added."""
+        self.context.dropout_state = dropout_state(self.accelerator.device)
         logits = self.forward(batch)
         loss = self.task_loss(logits, batch)
         for method in self.job.methods:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from ftbench.training.batches import Batch
+    from ftbench.training.dropout import DropoutState
     from ftbench.training.examples import Examples
 
 State = dict[str, Any]  # tensors, and whatever JSON can hold
@@ -36,6 +37,7 @@ class Context:
     step: int = 0  # number of the present optimiser step within the phase, from 1; 0 before the first
     phase: int = 0
     passes: int = 0  # micro-batches of the present step before this one
+    dropout_state: DropoutState | None = None  # of before the first pass over the present micro-batch; new for each
     steps_per_epoch: int = 0
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
