@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ftbench.config.errors import FtbenchError
 from ftbench.outputs import Stopped
 from ftbench.training.batches import Batch
+from ftbench.training.dropout import dropout_state
 from ftbench.training.job import RESUMED, Job, Outcome
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
 from ftbench.training.seeds import derived, seed_dropout
@@ -100,6 +101,7 @@ class _Run:
         if id(batch) in self.waiting:
             self.waiting.remove(id(batch))
             self.repeat_dropout(batch)
+        self.context.dropout_state = dropout_state(self.accelerator.device)
         logits = self.forward(batch)
         loss = self.task_loss(logits, batch)
         for method in self.job.methods:

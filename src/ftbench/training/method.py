@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from ftbench.training.batches import Batch
+    from ftbench.training.dropout import DropoutState
     from ftbench.training.examples import Examples
 
 State = dict[str, Any]  # tensors, and whatever JSON can hold
@@ -37,6 +38,7 @@ class Context:
     phase: int = 0
     passes: int = 0  # number of the present micro-batch within the step, from 0
     init_seed: int = 0  # of new weights: the run's seed, or one for all runs of a study
+    dropout_state: DropoutState | None = None  # of before the first pass over the present micro-batch; new for each
     steps_per_epoch: int = 0
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     altered: frozenset[str] = frozenset()  # pretrained weights that P1 changed, where a method saves an adapter
