@@ -49,7 +49,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
     from ftbench.training.models import load_tokenizer
-    from ftbench.training.seeds import derived
+    from ftbench.training.start import identity, starting_model
     from ftbench.training.weights import file_digest, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
@@ -65,7 +65,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         methods.append(factory(factory.Config.model_validate(plug.config)))
     tokenizer = load_tokenizer(snapshot)
     init_seed = 0 if spec.init == "shared" else spec.seed
-    model = _model(spec, snapshot, inputs.get("start"), derived(init_seed, "init"), tokenizer.pad_token_id)
+    model = starting_model(
+        snapshot, spec.labels, spec.kind, init_seed, inputs.get("start"), spec.training.dropout, tokenizer.pad_token_id
+    )
+    about = identity(snapshot, model)
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
@@ -89,6 +92,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "methods": [plug.model_dump(mode="json") for plug in spec.methods],
         "status": status,
         "error": error,
+        **about,
         "init_hash": fitted.init_hash,
         "init_seed": init_seed,
         "order_seed": spec.seed,
@@ -130,18 +134,6 @@ def _training_rows(spec: Spec, table: Any) -> Any:
         )
     strata = strata_of(table.column("label").to_pylist(), table.column("value").to_pylist())
     return table.take(stratified(strata, spec.train_rows, numpy_generator(spec.seed, "data")))
-
-
-def _model(spec: Spec, snapshot: Path, start: Path | None, init_seed: int, padding_id: int | None) -> Any:
-    """The base model with a new head; its pretrained part after the prior task, where the study has one."""
-    from ftbench.training.layers import is_head
-    from ftbench.training.models import new_classifier, replace_weights
-    from ftbench.training.weights import load_weights
-
-    model = new_classifier(snapshot, spec.labels, spec.kind, init_seed, spec.training.dropout, padding_id)
-    if start is not None:
-        replace_weights(model, load_weights(start), only=lambda name: not is_head(name, model))
-    return model
 
 
 def _write_log(log: list[dict[str, Any]], scores: list[dict[str, Any]], file: Path) -> None:

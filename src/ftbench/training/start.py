@@ -1,0 +1,89 @@
+"""The model that a run starts from, and what identifies it: pretrained weights, a prior task, a new head.
+
+`finetune` trains this model; recipes that need theta_0 rebuild it and compare its hash with the run's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftbench.config.errors import FtbenchError
+from ftbench.training.layers import is_head
+from ftbench.training.models import DROPOUTS, new_classifier, replace_weights
+from ftbench.training.seeds import derived
+from ftbench.training.weights import load_weights, plain_state, weights_hash
+
+if TYPE_CHECKING:
+    import torch
+
+_TOKENIZER_FILES = (
+    "tokenizer*", "vocab*", "merges.txt", "spiece.model", "spm.model", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
+# of a model's configuration: what says nothing about the function that its weights compute
+_INCIDENTAL = {"id2label", "label2id", "transformers_version", "_name_or_path", "architectures", "dtype", *DROPOUTS}
+
+
+def starting_model(
+    snapshot: Path,
+    labels: list[str],
+    kind: str,
+    init_seed: int,
+    prior: Path | None = None,
+    dropout: float | None = None,
+    padding_id: int | None = None,
+) -> torch.nn.Module:
+    """The base model with a new head drawn from the stream `init` of `init_seed`; its pretrained part from `prior`, the weights after a prior task, if given."""
+    model = new_classifier(snapshot, labels, kind, derived(init_seed, "init"), dropout, padding_id)
+    if prior is not None:
+        replace_weights(model, load_weights(prior), only=lambda name: not is_head(name, model))
+    return model
+
+
+def identity(snapshot: Path, model: torch.nn.Module) -> dict[str, Any]:
+    """What runs must share to be averaged, beside their first weights: digests of architecture, tokenizer, base."""
+    config = {key: value for key, value in model.config.to_dict().items() if key not in _INCIDENTAL}  # type: ignore[union-attr, operator]
+    text = json.dumps(config, sort_keys=True, default=str)
+    total = hashlib.sha256()
+    for file in sorted({file for pattern in _TOKENIZER_FILES for file in snapshot.glob(pattern)}):
+        total.update(file.name.encode() + b"\n" + file.read_bytes())
+    record = snapshot.parent / "base.json"
+    base = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    return {
+        "architecture": f"{type(model).__name__} {hashlib.sha256(text.encode()).hexdigest()[:16]}",
+        "tokenizer_digest": total.hexdigest(),
+        "base_digest": base.get("digest"),
+    }
+
+
+def rebuilt_start(
+    record: Mapping[str, Any], snapshot: Path, prior: Path | None, padding_id: int | None
+) -> dict[str, torch.Tensor]:
+    """theta_0 of a run from its record: all weights before the first step, equal in hash to those it had.
+
+    What the run's methods do to the model before training is done again where the plain start is another one.
+    """
+    from ftbench.config.study import Training
+    from ftbench.plugins import plugin
+    from ftbench.training.method import Context
+
+    model = starting_model(snapshot, record["labels"], record["kind"], record["init_seed"], prior, None, padding_id)
+    state = plain_state(model)
+    if weights_hash(state) == record["init_hash"]:
+        return state
+    training = Training.model_validate(json.loads(record["config_json"])["training"])
+    context = Context(model=model, training=training, kind=record["kind"], seed=record["seed"])
+    for plug in record["methods"]:
+        factory = plugin("methods", plug["name"]).factory
+        factory(factory.Config.model_validate(plug["config"])).prepare_model(context)
+    state = plain_state(model)
+    if weights_hash(state) != record["init_hash"]:
+        raise FtbenchError(
+            f"{record['run_id']}: its weights before the first step cannot be rebuilt (hash "
+            f"{weights_hash(state)[:12]}; its record has {str(record['init_hash'])[:12]}). Use a recipe that does "
+            "not need them, or run the study again."
+        )
+    return state
