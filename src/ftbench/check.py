@@ -12,7 +12,7 @@ from typing import Any
 from ftbench import matrix
 from ftbench.config.errors import FtbenchError, nearest, problem
 from ftbench.config.load import Catalogue, LoadedStudy
-from ftbench.config.study import Study
+from ftbench.config.study import Study, Training
 from ftbench.plugins import plugin, plugins
 from ftbench.resolve import Resolver
 
@@ -121,13 +121,34 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
             resolved = found.catch(partial(resolver.method, task, method, variant))
             if resolved is None:
                 continue
-            plugs, training = resolved
-            dataset = study.tasks[task].train.dataset
-            kind = resolver.space(task)[0] if dataset in resolver.catalogue.datasets else "classification"
-            for plug, factory in zip(plugs, classes, strict=True):
-                others = [other for other in classes if other is not factory]
-                for reason in factory.check(factory.Config.model_validate(plug.config), training, kind, others):
-                    found.add(f"{key}.{variant}" if entry.variants else key, reason)
+            place = f"{key}.{variant}" if entry.variants else key
+            _check_setting(found, resolver, task, classes, *resolved, place)
+    if study.tunes(method):
+        if {**study.training.model_dump(), **entry.training}["evaluations"] == 0:
+            found.add("tuning", f"`{method}` with `training.evaluations: 0`", "select scores to choose by")
+        tried = found.catch(partial(resolver.tried, method)) or {}
+        for task in study.tasks:
+            for trial, setting in tried.items():
+                place = f"tuning: {method} {trial}"
+                _check_setting(found, resolver, task, classes, setting.methods, setting.training, place)
+
+
+def _check_setting(
+    found: _Problems,
+    resolver: Resolver,
+    task: str,
+    classes: list[type[Any]],
+    plugs: list[Any],
+    training: Training,
+    place: str,
+) -> None:
+    """Ask each plug-in of one setting whether it goes with the task and with the others."""
+    dataset = resolver.study.tasks[task].train.dataset
+    kind = resolver.space(task)[0] if dataset in resolver.catalogue.datasets else "classification"
+    for plug, factory in zip(plugs, classes, strict=True):
+        others = [other for other in classes if other is not factory]
+        for reason in factory.check(factory.Config.model_validate(plug.config), training, kind, others):
+            found.add(place, reason)
 
 
 def _check_soup(found: _Problems, study: Any, family: str) -> None:

@@ -31,6 +31,19 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """The choice among the settings of one method; its trials are scored on `select` rows and never predicted."""
+
+    task: str
+    model: str
+    method: str
+
+    @property
+    def cell(self) -> str:
+        return f"tuning/{self.task}/{self.model}/{self.method}"
+
+
+@dataclass(frozen=True)
 class FamilyCell:
     """Runs that are combined, for one task and model; method and variant are None where the runs differ in them."""
 
@@ -91,6 +104,14 @@ def runs(study: Study) -> Iterator[Run]:
                 for variant in study.variants(method):
                     for seed in study.seeds:
                         yield Run(task, model, method, variant, seed)
+
+
+def tunings(study: Study) -> Iterator[Tuned]:
+    for task in study.tasks:
+        for model in study.models:
+            for method in study.methods:
+                if study.tunes(method):
+                    yield Tuned(task, model, method)
 
 
 def soups(study: Study) -> Iterator[SoupCell]:

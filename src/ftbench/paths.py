@@ -13,6 +13,7 @@ from pathlib import Path
 from ftbench.config.errors import FtbenchError
 
 RUN = "runs/{task}/{model}/{method}/{variant}/s{seed}"
+TRIAL = "tuning/{task}/{model}/{method}/{trial}/s{seed}"
 SOUP = "soups/{task}/{model}/{soup}"
 ENSEMBLE = "ensembles/{task}/{model}/{ensemble}"
 PATH = "paths/{task}/{model}/{path}"
@@ -36,6 +37,10 @@ PATTERNS = {
     "run_model": RUN + "/model.safetensors",
     "run_log": RUN + "/train.parquet",
     "run": RUN + "/run.json",
+    "trial_model": TRIAL + "/model.safetensors",
+    "trial_log": TRIAL + "/train.parquet",
+    "trial": TRIAL + "/run.json",
+    "tuned": "tuning/{task}/{model}/{method}/tuned.json",
     "soup_model": SOUP + "/model.safetensors",
     "soup_card": SOUP + "/README.md",
     "recipe": SOUP + "/recipe.json",
@@ -54,6 +59,7 @@ _NAME = r"[A-Za-z0-9][\w.\-]*"
 WILDCARDS = {
     **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "path", "prior"), _NAME),
     "seed": r"\d+",
+    "trial": r"t\d+",
     "artifact": r"(runs|soups|ensembles|base)/[\w.\-/]+",
 }
 # artifacts with weights, whose predictions come from a model, and those whose predictions come from others'
@@ -61,8 +67,8 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = (
-    "runs", "metrics", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples", "overlap",
-    "missing",
+    "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
+    "overlap", "missing",
 )  # fmt: skip
 COMPARED = ("comparisons",)
 PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png")

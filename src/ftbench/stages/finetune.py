@@ -23,6 +23,13 @@ class Plug(Strict):
     config: dict[str, Any]
 
 
+class Setting(Strict):
+    """What a tuning may choose: plug-ins with their settings, and the settings of the loop."""
+
+    methods: list[Plug]
+    training: Training
+
+
 class Spec(Strict):
     study: str
     task: str
@@ -37,6 +44,7 @@ class Spec(Strict):
     select_metric: str
     train_rows: int | None = None  # drawn by the run's seed, where the study says `subset: per_seed`
     init: Literal["shared", "per_seed"]
+    tuned: dict[str, Setting] | None = None  # by trial; the input `tuned` says which of them was chosen
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
@@ -53,6 +61,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.training.weights import file_digest, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
+    asked, trial = spec, None
+    if spec.tuned is not None:
+        trial = json.loads(inputs["tuned"].read_text())["chosen"]
+        spec = spec.model_copy(update=dict(spec.tuned[trial]))
     snapshot = inputs["base"].parent / "snapshot"
     rows = _training_rows(spec, read_parquet_file(inputs["train"]))
     train = from_table(rows, spec.labels, spec.kind)
@@ -97,7 +109,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "init_seed": init_seed,
         "order_seed": spec.seed,
         "data_seed": spec.seed if spec.train_rows else 0,
-        "config_json": spec.canonical(),
+        "config_json": asked.canonical(),
+        "trial": trial,
         "train_rows": fitted.train_rows,
         "steps": len(outcome.log),
         "best_step": outcome.best_step,

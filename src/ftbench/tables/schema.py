@@ -58,6 +58,7 @@ RUNS = Table(
         Column("init_seed", INTEGER, "seed of new weights", nullable=True),
         Column("order_seed", INTEGER, "seed of the order of the training rows", nullable=True),
         Column("data_seed", INTEGER, "seed of the training subset", nullable=True),
+        Column("trial", TEXT, "setting that the tuning chose, by its name in table `tuning`", nullable=True),
         Column("config_json", TEXT, "resolved settings of the run, JSON", nullable=True, json=True),
         Column("precision", TEXT, "number format of the training", nullable=True),
         Column("train_rows", INTEGER, "rows of the training set", nullable=True, low=0),
@@ -134,6 +135,24 @@ COMPARISONS = Table(
         Column("verdict", TEXT, "in words, at 5 % after adjustment", values=VERDICTS),
     ),
     ordered=(("ci_low", "ci_high"),),
+)  # fmt: skip
+
+TUNING = Table(
+    "tuning",
+    "One row for each setting that was tried for a method before its runs, and each seed. Only `select` rows count.",
+    ("task", "model", "method", "trial", "seed"),
+    (
+        _STUDY, _TASK, _MODEL, _METHOD,
+        Column("trial", TEXT, "name of the setting, in the order of the draws"),
+        _SEED,
+        Column("settings_json", TEXT, "the setting as a study would write it, JSON", json=True),
+        Column("status", TEXT, "as in `runs`", values=STATUSES),
+        Column("select_metric", TEXT, "metric of the selection"),
+        Column("select_score", NUMBER, "score on the selection rows", nullable=True),
+        Column("mean_score", NUMBER, "mean over the seeds; null where a seed failed", nullable=True),
+        Column("chosen", FLAG, "whether the runs of the method use it"),
+        Column("n_trials", INTEGER, "settings tried for the method: its budget, or its whole space", low=1),
+    ),
 )  # fmt: skip
 
 SOUPS = Table(
@@ -253,7 +272,7 @@ PREDICTIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        RUNS, METRICS, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
+        RUNS, METRICS, TUNING, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
     )
 }  # fmt: skip
 
