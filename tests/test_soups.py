@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ftbench.soups.averaging import average, check_same_layout
 from golden import case, needs_golden
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from safetensors.numpy import save_file
 
 from ftbench.config.errors import FtbenchError
 from ftbench.plugins import plugins
-from ftbench.soups.averaging import average, check_same_layout
 from ftbench.soups.base import Candidate, Decision, Kitchen, best_first
 from ftbench.soups.greedy import Greedy, mean_of
 from ftbench.soups.uniform import Uniform

@@ -208,10 +208,7 @@ class Study(Strict):
         for key, name, family in self.families():
             for method in family.methods or []:
                 if method not in self.methods:
-<<<<<<< HEAD
                     raise ValueError(f"`{key}.{name}.methods` out of the study's methods; `{method}` is none")
-=======
-                    raise ValueError(f"`soups.{name}.methods` out of the study's methods; `{method}` is none")
         for method in [*(self.tuning.methods or []), *self.tuning.spaces] if self.tuning else []:
             if method not in self.methods:
                 raise ValueError(f"methods of the study under `tuning`; `{method}` is none")
@@ -221,7 +218,6 @@ class Study(Strict):
                     f"either `methods.{method}.variants` or `tuning` of `{method}`; "
                     f"values to choose from go under `tuning.spaces.{method}`"
                 )
->>>>>>> main
         if self.baseline is not None and self.baseline not in self.methods:
             raise ValueError(f"`baseline` out of the study's methods {sorted(self.methods)}")
         for name, task in self.tasks.items():

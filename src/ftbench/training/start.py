@@ -36,7 +36,10 @@ def starting_model(
     dropout: float | None = None,
     padding_id: int | None = None,
 ) -> torch.nn.Module:
-    """The base model with a new head drawn from the stream `init` of `init_seed`; its pretrained part from `prior`, the weights after a prior task, if given."""
+    """The base model with a new head drawn from the stream `init` of `init_seed`.
+
+    Its pretrained part comes from `prior`, the weights after a prior task, if given.
+    """
     model = new_classifier(snapshot, labels, kind, derived(init_seed, "init"), dropout, padding_id)
     if prior is not None:
         replace_weights(model, load_weights(prior), only=lambda name: not is_head(name, model))
