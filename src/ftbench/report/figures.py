@@ -57,7 +57,8 @@ def _mean(scores: dict[Any, float | None], artifact: str, columns: Sequence[Eval
 
 
 def draw(results: Results, boards: list[Board], path: Path) -> None:
-    """One panel for each task and model; one point a run, a star a soup, a pentagon an ensemble. Without points the panel says so."""
+    """One panel for each task and model; one point a run, a star a soup, a pentagon an ensemble. A panel without
+    points says so."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

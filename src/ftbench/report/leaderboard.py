@@ -49,8 +49,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method and variant over its seeds (`run`), a `soup`, an `ensemble`, or the `base` model; cells in the order of the
-    columns.
+    """A method and variant over its seeds (`run`), a `soup`, an `ensemble`, or the `base` model; cells in the order
+    of the columns.
 
     `shifted` is the mean over the ood sets, null with fewer than two of them or where one is null.
     `details` is the row of the table `soups`; of an ensemble it holds `n_candidates` alone.

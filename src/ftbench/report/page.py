@@ -132,8 +132,8 @@ def _figure(file: Path) -> str:
     return (
         '<figure><img alt="Scatter plot: one point a run, in-domain score across, mean score of the shifted'
         f' sets up" src="data:image/png;base64,{data}">'
-        "<figcaption>One point a run, a star a soup, a pentagon an ensemble; on the grey line both scores are equal. Runs without all"
-        " scores are left out.</figcaption></figure>"
+        "<figcaption>One point a run, a star a soup, a pentagon an ensemble; on the grey line both"
+        " scores are equal. Runs without all scores are left out.</figcaption></figure>"
     )
 
 
