@@ -143,15 +143,19 @@ def test_a_failed_soup_knows_its_code_and_its_time_like_a_whole_one(kitchen: Pat
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"init_hash": "another"}, "`init_hash`.*weights before the first step"),
-        ({"labels": LABELS[::-1]}, "`labels`.*order of labels"),
+        ({"init_hash": "another"}, "`init_hash`.*weights before the first step.*same and another.*`init: shared`"),
+        ({"labels": LABELS[::-1]}, "`labels`.*order of labels.*negative.*positive.*positive.*negative"),
+        ({"architecture": "BertModel 1"}, "`architecture`.*None and BertModel 1"),
+        ({"tokenizer_digest": "1"}, "`tokenizer_digest`.*the tokenizer's files"),
+        ({"base_digest": "1"}, "`base_digest`.*weights of the pretrained model"),
+        ({"kind": "regression"}, "`kind`"),
     ],
 )
 def test_runs_that_started_differently_are_refused(
     kitchen: Path, tmp_path: Path, changes: dict[str, Any], expected: str
 ) -> None:
-    with pytest.raises(FtbenchError, match=rf"runs/s0 and runs/s1 cannot be averaged.*{expected}.*`init: shared`"):
-        check_records({"runs/s0": record(0), "runs/s1": record(1, **changes)})
+    with pytest.raises(FtbenchError, match=rf"runs/s0 and runs/s1 cannot be averaged.*{expected}"):
+        check_records({"runs/s0": record(0), "runs/s1": record(1, **changes)}, LABELS)
     write_record(tmp_path, 0)
     write_record(tmp_path, 1, **changes)
     with pytest.raises(FtbenchError, match="cannot be averaged"):

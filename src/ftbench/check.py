@@ -52,8 +52,8 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     for family, soup in study.soups.items():
         if found.catch(partial(plugin, "soups", soup.recipe), f"soups.{family}.recipe"):
             _check_soup(found, study, family)
-    for key, name, entry in study.families():
-        if known and entry.over == "tasks":
+    for key, name, runs in study.families():
+        if known and runs.over == "tasks":
             _check_task_family(found, resolver, f"{key}.{name}.over")
     for name, path in study.paths.items():
         for task, wanted in study.tasks.items():
@@ -131,7 +131,8 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
             if resolved is None:
                 continue
             place = f"{key}.{variant}" if entry.variants else key
-            _check_setting(found, resolver, task, classes, *resolved, place)
+            plugs, training = resolved
+            _check_setting(found, resolver, task, classes, plugs, training, place)
     if study.tunes(method):
         if {**study.training.model_dump(), **entry.training}["evaluations"] == 0:
             found.add("tuning", f"`{method}` with `training.evaluations: 0`", "select scores to choose by")
@@ -167,6 +168,11 @@ def _check_soup(found: _Problems, study: Any, family: str) -> None:
 
     found.catch(partial(validated, factory.Config, soup.settings, "study", f"soups.{family}.settings"))
     for method in soup.methods or study.methods:
+        for name in study.entry(method).use or [method]:
+            reason = plugins("methods")[name].factory.unmergeable if name in plugins("methods") else ""
+            if reason:
+                expected = "methods whose runs are plain weights, under `methods` of the soup"
+                found.add(f"soups.{family}", f"`{method}`, which cannot be averaged: {reason}", expected)
         for name, variant in study.variants(method).items():
             if {**study.training.model_dump(), **variant.training}.get("evaluations") == 0:
                 found.add(

@@ -36,8 +36,9 @@ class FamilyJobs(DataJobs):
             accumulate=entry.accumulate,
             select_metric=self.resolver.select_metric(task),
         )
-        inputs = self._weights_of(cell, start=recipe.factory.needs_start)
-        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task)), inputs)
+        readers = self._readers(cell)
+        inputs = self._weights_of(cell, start=recipe.factory.needs_start or bool(readers))
+        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task), *readers), inputs)
 
     def path(self, task: str, model: str, path: str) -> PlannedJob:
         place = (task, model, path)
@@ -54,7 +55,7 @@ class FamilyJobs(DataJobs):
             "evaluation": self._path("evaluation", task=task),
             "audit": self._path("audit", task=task),
         }
-        return PlannedJob("path", cell.artifact, spec, (self._select_module(task),), inputs)
+        return PlannedJob("path", cell.artifact, spec, (self._select_module(task), *self._readers(cell)), inputs)
 
     def ensemble(self, artifact: str) -> PlannedJob:
         cell = self.artifacts[artifact]
@@ -91,6 +92,11 @@ class FamilyJobs(DataJobs):
             inputs[f"record{position}"] = self._path("run", **run.__dict__)
             inputs[f"model{position}"] = self._path("run_model", **run.__dict__)
         return {**inputs, **(self._start(cell.model) if start else {})}
+
+    def _readers(self, cell: matrix.FamilyCell) -> tuple[str, ...]:
+        """Modules of the methods that it takes to read the runs' weights files."""
+        settings = dict.fromkeys((run.task, run.method, run.variant) for run in cell.ingredients)
+        return tuple(dict.fromkeys(module for setting in settings for module in self.resolver.readers(*setting)))
 
     def _start(self, model: str) -> dict[str, str]:
         if self.study.prior is None:

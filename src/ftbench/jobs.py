@@ -25,6 +25,7 @@ from ftbench.stages import (
     tune,
     upstream,
 )
+from ftbench.stages.finetune import Plug
 from ftbench.tuning import trials
 
 
@@ -95,7 +96,7 @@ class Jobs(FamilyJobs):
         }
         return PlannedJob("tune", matrix.Tuned(task, model, method).cell, spec, (), inputs)
 
-    def _training_job(self, cell: str, run: matrix.Run, plugs: list[finetune.Plug], training: Training) -> PlannedJob:
+    def _training_job(self, cell: str, run: matrix.Run, plugs: list[Plug], training: Training) -> PlannedJob:
         task, model, method, variant = run.task, run.model, run.method, run.variant
         kind, labels = self.resolver.space(task)
         wanted = self.study.tasks[task].train
@@ -136,7 +137,9 @@ class Jobs(FamilyJobs):
             "base": self._path("base", model=cell.model),
             **self._start(cell.model),
         }
+        readers: tuple[str, ...] = ()
         if isinstance(cell, matrix.Run):
+            readers = self.resolver.readers(cell.task, cell.method, cell.variant)
             inputs |= {
                 "record": self._path("run", **cell.__dict__),
                 "model": self._path("run_model", **cell.__dict__),
@@ -154,7 +157,7 @@ class Jobs(FamilyJobs):
             max_length=self._max_length(cell),
             precision="fp32" if precision == "fp16" else precision,
         )
-        return PlannedJob("predict", artifact, spec, (), inputs)
+        return PlannedJob("predict", artifact, spec, readers, inputs)
 
     def score(self, artifact: str) -> PlannedJob:
         cell = self.artifacts[artifact]

@@ -98,6 +98,11 @@ class Resolver:
             plugs.append(finetune.Plug(name=name, config=config.model_dump(mode="json")))
         return plugs, self.training(chosen.training, f"{key}.training")
 
+    def readers(self, task: str, method: str, variant: str) -> tuple[str, ...]:
+        """Modules of the methods without which the saved weights of a run cannot be read."""
+        found = [plugin("methods", plug.name) for plug in self.method(task, method, variant)[0]]
+        return tuple(plug.module for plug in found if plug.factory.saves != "model")
+
     def fetch(self, dataset: str, local_root: Path | None) -> tuple[fetch.Spec, dict[str, Path]]:
         """Spec of `fetch` and its local files by split: the copy under `data_root` goes before the hub."""
         entry = self.catalogue.dataset(dataset)

@@ -28,6 +28,9 @@ class Training(Strict):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on a GPU that has it, else fp32; bf16 on a CPU only when asked for"
     )
+    processes: int = Field(
+        1, gt=0, le=64, description="processes that share one fine-tuning on one machine, each with a GPU of its own"
+    )
     grouping: Literal["length", "none"] = Field(
         "length",
         description="length: batches of similar length, far fewer padding tokens; none: plain shuffling",
@@ -41,6 +44,8 @@ class Training(Strict):
     def _divisible(self) -> Self:
         if self.batch_size % self.accumulation:
             raise ValueError("`batch_size` that `accumulation` divides")
+        if self.batch_size < self.accumulation * self.processes:
+            raise ValueError("`batch_size` of at least `accumulation` times `processes`: a row for each of them")
         if self.keep == "best" and self.evaluations == 0:
             raise ValueError("`evaluations` of at least 1 with `keep: best`")
         return self
@@ -187,6 +192,9 @@ class Study(Strict):
     methods: dict[Name, MethodEntry | None] = Field(min_length=1)
     baseline: Name | None = Field(None, description="method the others are compared with; null: vanilla if present")
     training: Training = Training()
+    processes: int = Field(
+        1, gt=0, le=64, description="processes of one run on one machine, each with a GPU of its own"
+    )
     prior: Prior | None = None
     tuning: Tuning | None = None
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)
@@ -230,7 +238,7 @@ class Study(Strict):
     def families(self) -> Iterator[tuple[str, str, Family]]:
         """Every entry that names a family of runs: the key it stands under, its name, and itself."""
         for key, entries in (("soups", self.soups), ("ensembles", self.ensembles), ("paths", self.paths)):
-            yield from ((key, name, entry) for name, entry in entries.items())  # type: ignore[attr-defined]
+            yield from ((key, name, entry) for name, entry in entries.items())
 
     @property
     def reference(self) -> str | None:

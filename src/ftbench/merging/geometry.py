@@ -5,6 +5,7 @@ Used by recipes that look at angles and by the stage that follows paths. Memory 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def cosine(products: torch.Tensor, first: int, second: int) -> float | None:
 def distance(products: torch.Tensor, first: int, second: int) -> float:
     """The Euclidean distance between two vectors of a Gram matrix."""
     squared = float(products[first, first] + products[second, second] - 2 * products[first, second])
-    return max(squared, 0.0) ** 0.5
+    return math.sqrt(max(squared, 0.0))
 
 
 def barrier(values: Sequence[float], positions: Sequence[float]) -> float:

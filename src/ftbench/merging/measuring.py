@@ -41,7 +41,7 @@ def fisher_diagonal(model: torch.nn.Module, batches: Iterable[Batch], kind: str)
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(True)
-            hooks.append(parameter.register_post_accumulate_grad_hook(adder(name)))
+            hooks.append(parameter.register_post_accumulate_grad_hook(adder(name)))  # type: ignore[no-untyped-call]
         for batch in batches:
             outputs = model(**batch.inputs).logits.float()
             assert len(outputs) == 1, "Fisher information is of single rows"

@@ -117,6 +117,17 @@ def _opened(file: Path) -> Iterator[Any]:
         yield whole
 
 
+def check_safe(file: Path) -> None:
+    """The file is there and no pickle, by its name and its first bytes."""
+    if not file.is_file():
+        raise FtbenchError(f"{file}: found no such file; expected safetensors weights. Run the study again.")
+    with file.open("rb") as handle:
+        begin = handle.read(4)
+    old = begin[:1] == _PICKLE and begin[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    if file.suffix in _PICKLES or begin == _ZIP or old:
+        raise FtbenchError(_refused(file))
+
+
 def _refused(file: Path) -> str:
     return (
         f"{file}: found a pickled checkpoint, which may run any code when it is read and never is. "

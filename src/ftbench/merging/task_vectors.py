@@ -75,4 +75,4 @@ def agreeing_mean(deltas: torch.Tensor, weights: Sequence[float]) -> torch.Tenso
     elected = torch.where(total(deltas, weights) >= 0, 1.0, -1.0).to(deltas.dtype)
     agree = (deltas.sign() == elected).to(deltas.dtype) * column(weights, deltas)
     numerator, denominator = (agree * deltas).sum(0), agree.sum(0)
-    return numerator / torch.where(denominator > 0, denominator, torch.ones_like(denominator))
+    return torch.div(numerator, torch.where(denominator > 0, denominator, torch.ones_like(denominator)))

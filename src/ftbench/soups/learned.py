@@ -101,7 +101,7 @@ class Mixture:
         model.requires_grad_(True)
         stored = laboratory.sources[self.runs[0]].layout
         hooks = [
-            parameter.register_post_accumulate_grad_hook(reader(name))
+            parameter.register_post_accumulate_grad_hook(reader(name))  # type: ignore[no-untyped-call]
             for name, parameter in model.named_parameters()
             if name in stored
         ]
@@ -112,7 +112,7 @@ class Mixture:
             loss = functional.mse_loss(outputs.squeeze(-1), batch.targets.float())
         else:
             loss = functional.cross_entropy(outputs, batch.targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for hook in hooks:
             hook.remove()
         model.requires_grad_(False)

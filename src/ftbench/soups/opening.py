@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
+from ftbench.merging.source import check_safe
 
 if TYPE_CHECKING:
     from ftbench.merging.source import Source
@@ -31,6 +32,25 @@ def usable(spec: Any, inputs: Mapping[str, Path]) -> tuple[dict[str, dict[str, A
         else:
             records[run_id] = record
     return records, left_out
+
+
+def plain_file(spec: Any, inputs: Mapping[str, Path], run_id: str, work: Path) -> Path:
+    """A file with all weights of a run: its own, or one made by merging what its methods added."""
+    from ftbench.training.artifact import Artifact
+    from ftbench.training.models import load_tokenizer
+    from ftbench.training.weights import save_weights
+
+    position = spec.ingredients.index(run_id)
+    file = inputs[f"model{position}"]
+    check_safe(file)
+    artifact = Artifact.of(inputs, f"model{position}", f"record{position}")
+    if artifact.form == "model":
+        return file
+    padding_id = load_tokenizer(artifact.snapshot).pad_token_id
+    work.mkdir(parents=True, exist_ok=True)
+    merged = work / f"plain{position}.safetensors"
+    save_weights(artifact.plain_weights(spec.labels, spec.kind, padding_id), merged)
+    return merged
 
 
 def laboratory_for(

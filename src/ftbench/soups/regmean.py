@@ -43,7 +43,7 @@ def solved(
         left += shrunk
         right += shrunk @ (matrix - mean)
     left.diagonal().add_(RIDGE * float(left.diagonal().mean()) + 1e-300)
-    merged = mean + torch.linalg.solve(left, right)
+    merged = torch.add(mean, torch.linalg.solve(left, right))
     return merged if transposed else merged.T
 
 

@@ -151,7 +151,7 @@ def _tuning_rows(cell: Any, study: str, scan: Scan) -> list[dict[str, Any]]:
 
 def _soup_rows(cell: Any, study: str, recipe: str, scan: Scan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from ftbench.config.errors import FtbenchError
-    from ftbench.tables.schema import SOUP_INGREDIENTS, SOUPS
+    from ftbench.tables.families import SOUP_INGREDIENTS, SOUPS
     from ftbench.tables.store import checked
 
     columns = ("task", "model", "method", "variant", "family")

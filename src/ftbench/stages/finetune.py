@@ -48,16 +48,28 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    if spec.training.processes > 1:
+        from ftbench.training.launch import run_together
+
+        run_together(spec.training.processes, "finetune", spec.canonical(), inputs, outputs)
+    else:
+        run_alone(spec, inputs, outputs)
+
+
+def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    """The run, or this process's share of it."""
     import time
 
     from ftbench import provenance
     from ftbench.data.parquet import read_parquet_file
     from ftbench.metrics.selection import collapsed, majority_score, selection_score
     from ftbench.plugins import plugin
+    from ftbench.training.artifact import saved_form
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
-    from ftbench.training.models import load_tokenizer
-    from ftbench.training.start import identity, starting_model
+    from ftbench.training.models import load_tokenizer, started_classifier
+    from ftbench.training.seeds import derived
+    from ftbench.training.start import identity
     from ftbench.training.weights import file_digest, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
@@ -77,14 +89,16 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         methods.append(factory(factory.Config.model_validate(plug.config)))
     tokenizer = load_tokenizer(snapshot)
     init_seed = 0 if spec.init == "shared" else spec.seed
-    model = starting_model(
-        snapshot, spec.labels, spec.kind, init_seed, inputs.get("start"), spec.training.dropout, tokenizer.pad_token_id
-    )
+    model = started_classifier(
+        snapshot, spec.labels, spec.kind, derived(init_seed, "init"), inputs.get("start"), spec.training.dropout,
+        tokenizer.pad_token_id,
+    )  # fmt: skip
     about = identity(snapshot, model)
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
             lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels),
+            init_seed,
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)
@@ -94,7 +108,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     elif outcome.best_score is not None and collapsed(spec.select_metric, outcome.best_score, majority):
         status = "collapsed"
         error = f"{spec.select_metric} on select {outcome.best_score:.4f}, no better than the commonest answer"
-    save_weights(outcome.weights or {}, outputs["model"], {"status": status})
+    save_weights(outcome.weights or {}, outputs["model"], {"status": status, **saved_form(methods)})
     _write_log(outcome.log, outcome.scores, outputs["log"])
     record = {
         "run_id": f"runs/{spec.task}/{spec.model}/{spec.method}/{spec.variant}/s{spec.seed}",

@@ -47,7 +47,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.merging.agreement import check_layouts, check_records
     from ftbench.merging.source import open_ingredient
     from ftbench.soups.judging import judged_sets
-    from ftbench.soups.opening import laboratory_for, start_of, usable
+    from ftbench.soups.opening import laboratory_for, plain_file, start_of, usable
     from ftbench.tables.store import write_table
 
     records, left_out = usable(spec, inputs)
@@ -59,7 +59,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         check_records(records, spec.labels)
         with ExitStack() as stack:
             sources = {
-                run_id: stack.enter_context(open_ingredient(inputs[f"model{spec.ingredients.index(run_id)}"]))
+                run_id: stack.enter_context(open_ingredient(plain_file(spec, inputs, run_id, outputs.work)))
                 for run_id in sorted(records)
             }
             check_layouts(sources)

@@ -54,7 +54,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.plugins import plugin
     from ftbench.soups.base import Kitchen
     from ftbench.soups.card import card, common, failed, told
-    from ftbench.soups.opening import laboratory_for, start_of, usable
+    from ftbench.soups.opening import laboratory_for, plain_file, start_of, usable
     from ftbench.training.weights import file_digest, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
@@ -67,7 +67,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         factory = plugin("soups", spec.recipe).factory
         with provenance.PeakMemory() as memory, ExitStack() as stack:
             sources = {
-                run_id: stack.enter_context(open_ingredient(inputs[f"model{spec.ingredients.index(run_id)}"]))
+                run_id: stack.enter_context(open_ingredient(plain_file(spec, inputs, run_id, outputs.work)))
                 for run_id in records
             }
             check_layouts(sources)

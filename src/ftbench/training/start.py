@@ -1,6 +1,6 @@
-"""The model that a run starts from, and what identifies it: pretrained weights, a prior task, a new head.
+"""What identifies the model that a run starts from, and that model rebuilt from the run's record.
 
-`finetune` trains this model; recipes that need theta_0 rebuild it and compare its hash with the run's.
+`finetune` writes down the first; recipes that need theta_0 get the second, whose hash is compared with the run's.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
-from ftbench.training.layers import is_head
-from ftbench.training.models import DROPOUTS, new_classifier, replace_weights
+from ftbench.training.models import DROPOUTS, started_classifier
 from ftbench.training.seeds import derived
-from ftbench.training.weights import load_weights, plain_state, weights_hash
+from ftbench.training.weights import plain_state, weights_hash
 
 if TYPE_CHECKING:
     import torch
@@ -25,25 +24,6 @@ _TOKENIZER_FILES = (
 )  # fmt: skip
 # of a model's configuration: what says nothing about the function that its weights compute
 _INCIDENTAL = {"id2label", "label2id", "transformers_version", "_name_or_path", "architectures", "dtype", *DROPOUTS}
-
-
-def starting_model(
-    snapshot: Path,
-    labels: list[str],
-    kind: str,
-    init_seed: int,
-    prior: Path | None = None,
-    dropout: float | None = None,
-    padding_id: int | None = None,
-) -> torch.nn.Module:
-    """The base model with a new head drawn from the stream `init` of `init_seed`.
-
-    Its pretrained part comes from `prior`, the weights after a prior task, if given.
-    """
-    model = new_classifier(snapshot, labels, kind, derived(init_seed, "init"), dropout, padding_id)
-    if prior is not None:
-        replace_weights(model, load_weights(prior), only=lambda name: not is_head(name, model))
-    return model
 
 
 def identity(snapshot: Path, model: torch.nn.Module) -> dict[str, Any]:
@@ -73,20 +53,25 @@ def rebuilt_start(
     from ftbench.plugins import plugin
     from ftbench.training.method import Context
 
-    model = starting_model(snapshot, record["labels"], record["kind"], record["init_seed"], prior, None, padding_id)
+    seed = record["init_seed"]
+    model = started_classifier(
+        snapshot, record["labels"], record["kind"], derived(seed, "init"), prior, None, padding_id
+    )
     state = plain_state(model)
     if weights_hash(state) == record["init_hash"]:
         return state
+    plain = {name: tensor.clone() for name, tensor in state.items()}
     training = Training.model_validate(json.loads(record["config_json"])["training"])
-    context = Context(model=model, training=training, kind=record["kind"], seed=record["seed"])
+    context = Context(model=model, training=training, kind=record["kind"], seed=record["seed"], init_seed=seed)
     for plug in record["methods"]:
         factory = plugin("methods", plug["name"]).factory
         factory(factory.Config.model_validate(plug["config"])).prepare_model(context)
-    state = plain_state(model)
+    state = plain_state(context.model)
     if weights_hash(state) != record["init_hash"]:
         raise FtbenchError(
             f"{record['run_id']}: its weights before the first step cannot be rebuilt (hash "
             f"{weights_hash(state)[:12]}; its record has {str(record['init_hash'])[:12]}). Use a recipe that does "
             "not need them, or run the study again."
         )
-    return state
+    # adapters start as the plain model does, and their tensors are no part of its
+    return state if state.keys() == plain.keys() else plain
