@@ -99,7 +99,7 @@ def averaged(bench: Path, places: list[Path], out: Path) -> dict[str, Any]:
         record = {**content, "status": "success", "run_id": spec["ingredients"][position]}  # whatever it has learnt
         (place / "success.json").write_text(json.dumps(record))
         given |= {f"record{position}": place / "success.json", f"model{position}": place / "model.safetensors"}
-    outputs = {"model": out / "model.safetensors", "record": out / "recipe.json"}
+    outputs = {"model": out / "model.safetensors", "card": out / "README.md", "record": out / "recipe.json"}
     execute("soup", spec, given, outputs, out / ".work", "source")
     content = json.loads(outputs["record"].read_text())
     return dict(content)

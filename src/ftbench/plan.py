@@ -142,6 +142,9 @@ class Plan:
             self.job("soup", task=cell.task, model=cell.model, soup=cell.name) for cell in matrix.soups(self.study)
         )
         yield from (
+            self.job("path", task=cell.task, model=cell.model, path=cell.name) for cell in matrix.lines(self.study)
+        )
+        yield from (
             self.job(stage, artifact=artifact) for stage in ("predict", "score") for artifact in self.stages.artifacts
         )
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
@@ -155,6 +158,10 @@ class Plan:
     def collected(self, _: Any = None) -> list[str]:
         """What `collect` waits for: the last file of every chain."""
         waited = [str(self.paths.path("metrics", artifact=artifact)) for artifact in self.stages.artifacts]
+        waited += [
+            str(self.paths.path("path_vectors", task=cell.task, model=cell.model, path=cell.name))
+            for cell in matrix.lines(self.study)
+        ]
         waited += [str(self.paths.path("overlap", task=task)) for task in self.study.tasks]
         if self.study.prior and self._samples:
             prior = self.study.prior.name

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftbench.report.leaderboard import Board, EvaluationColumn, mean_of_all, method_label
+from ftbench.report.leaderboard import Board, EvaluationColumn, family_label, mean_of_all
 from ftbench.report.results import Results
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+_COMBINED = {"soup": "*", "ensemble": "p"}
 _PANELS_A_ROW = 3
 _NOTHING = "no run has scores both in domain and under shift"
 
@@ -31,7 +32,7 @@ class Point:
 
 
 def points(results: Results, board: Board) -> list[Point]:
-    """Runs and soups of a board that have all scores of both roles; others are left out, never filled in."""
+    """Runs, soups and ensembles of a board that have all scores of both roles; others are left out, never filled in."""
     wanted = {role: [column for column in board.columns if column.role == role] for role in ("id", "ood")}
     if not wanted["id"] or not wanted["ood"]:
         return []
@@ -39,13 +40,14 @@ def points(results: Results, board: Board) -> list[Point]:
     artifacts = {
         row["artifact_id"]: row
         for row in results.metrics
-        if (row["task"], row["model"]) == (board.task, board.model) and row["artifact_kind"] in ("run", "soup")
+        if (row["task"], row["model"]) == (board.task, board.model)
+        and row["artifact_kind"] in ("run", "soup", "ensemble")
     }
     found = []
     for artifact, row in artifacts.items():
         inside, shifted = (_mean(scores, artifact, wanted[role]) for role in ("id", "ood"))
         if inside is not None and shifted is not None:
-            label = method_label(row["method"], row["variant"])
+            label = family_label(row["method"], row["variant"])
             found.append(Point(label, row["artifact_kind"], inside, shifted))
     return found
 
@@ -55,7 +57,8 @@ def _mean(scores: dict[Any, float | None], artifact: str, columns: Sequence[Eval
 
 
 def draw(results: Results, boards: list[Board], path: Path) -> None:
-    """One panel for each task and model; one point a run, a star a soup. Without points the panel says so."""
+    """One panel for each task and model; one point a run, a star a soup, a pentagon an ensemble. A panel without
+    points says so."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -91,8 +94,8 @@ def _panel(axes: Any, board: Board, found: list[Point], styles: dict[str, int]) 
             scale * item.inside,
             scale * item.shifted,
             linestyle="",
-            marker="*" if item.kind == "soup" else _marker(number),
-            markersize=10 if item.kind == "soup" else 5,
+            marker=_COMBINED.get(item.kind, _marker(number)),
+            markersize=10 if item.kind in _COMBINED else 5,
             color=_colour(number),
             alpha=0.8,
         )

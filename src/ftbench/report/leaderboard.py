@@ -49,11 +49,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method and variant over its seeds (`run`), a `soup`, or the `base` model; cells in the order of the
-    columns.
+    """A method and variant over its seeds (`run`), a `soup`, an `ensemble`, or the `base` model; cells in the order
+    of the columns.
 
     `shifted` is the mean over the ood sets, null with fewer than two of them or where one is null.
-    `details` is the row of the table `soups`, empty for others.
+    `details` is the row of the table `soups`; of an ensemble it holds `n_candidates` alone.
     """
 
     kind: str
@@ -110,6 +110,13 @@ def method_label(method: str, variant: str) -> str:
     return method if variant == "default" else f"{method}/{variant}"
 
 
+def family_label(method: str | None, variant: str | None) -> str:
+    """How outputs name the runs of a family; method and variant are None where the runs differ in them."""
+    if method is None:
+        return "all methods"
+    return f"{method}, all variants" if variant is None else method_label(method, variant)
+
+
 def mean_of_all(values: Sequence[float | None], expected: int) -> float | None:
     """The mean, or null unless there are `expected` values and none is null."""
     present = [value for value in values if value is not None]
@@ -142,13 +149,14 @@ def _board(study: Study, index: _Index, task: str, model: str) -> Board:
             label = method_label(method, variant)
             rows.append(Row("run", label, method, variant, cells, _shifted(columns, cells), {}))
     soups = []
-    for soup in matrix.soups(study):
-        if (soup.task, soup.model) == (task, model):
-            cells = tuple(_single(index, soup.artifact, column, before.get(column.eval_set)) for column in columns)
-            label = f"{soup.family} of {method_label(soup.method, soup.variant)}"
-            details = index.soups.get(soup.artifact, {})
-            shifted = _shifted(columns, cells)
-            soups.append(Row("soup", label, soup.method, soup.variant, cells, shifted, details))
+    combined: list[matrix.FamilyCell] = [*matrix.soups(study), *matrix.ensembles(study)]
+    for cell in combined:
+        if (cell.task, cell.model) == (task, model):
+            cells = tuple(_single(index, cell.artifact, column, before.get(column.eval_set)) for column in columns)
+            kind = "ensemble" if isinstance(cell, matrix.EnsembleCell) else "soup"
+            details = index.soups.get(cell.artifact, {"n_candidates": len(cell.ingredients)})
+            label = f"{cell.family} of {family_label(cell.method, cell.variant)}"
+            soups.append(Row(kind, label, cell.method, cell.variant, cells, _shifted(columns, cells), details))
     rows.sort(key=lambda row: (row.method, row.variant) != baseline_of(study))
     return Board(task, model, columns, base, tuple(rows), tuple(soups))
 

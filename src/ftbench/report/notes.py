@@ -25,6 +25,11 @@ def reading_notes(results: Results) -> list[str]:
             f"On the prior task `{study.prior.name}` the change is against the model before fine-tuning: what"
             " was forgotten, where it is a loss."
         )
+    if study.ensembles:
+        notes.append(
+            "An ensemble averages the outputs of its members: the reference of soups, at the price of one forward pass"
+            " for each member."
+        )
     if study.soups:
         notes.append(
             "A soup is one model, so it has no seeds: the range behind its score is a 95 % bootstrap interval"

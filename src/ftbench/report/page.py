@@ -14,6 +14,7 @@ from ftbench.report.cost import cost_grid, costs
 from ftbench.report.coverage import Coverage, coverage
 from ftbench.report.grid import Entry, Grid, methods_grid, soups_grid
 from ftbench.report.leaderboard import Board
+from ftbench.report.lines import barriers_grid, draw_paths
 from ftbench.report.notes import reading_notes
 from ftbench.report.results import Results
 
@@ -49,6 +50,7 @@ def page(results: Results, boards: list[Board], figure: Path) -> str:
         *(_table(_place(board), "method", methods_grid(board)) for board in boards),
         "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in reading_notes(results)) + "</ul>",
         *_soups(boards),
+        *_paths(results),
         "<h2>In-domain against shifted</h2>",
         _figure(figure),
         "<h2>Cost</h2>",
@@ -110,13 +112,28 @@ def _soups(boards: list[Board]) -> list[str]:
     return ["<h2>Soups</h2>", *tables] if tables else []
 
 
+def _paths(results: Results) -> list[str]:
+    """The figure of the lines between models, and the barriers on them."""
+    if not results.paths:
+        return []
+    data = base64.b64encode(draw_paths(results)).decode()
+    return [
+        "<h2>Paths between models</h2>",
+        f'<figure><img alt="Loss or score along each line between two models" src="data:image/png;base64,{data}">'
+        "<figcaption>Along each line theta = (1 - position) first + position second; from the start of the runs to"
+        " their mean in black. A barrier is how far the loss rises above the straight line between its ends."
+        "</figcaption></figure>",
+        _table("barriers", "line", barriers_grid(results)),
+    ]
+
+
 def _figure(file: Path) -> str:
     data = base64.b64encode(file.read_bytes()).decode()
     return (
         '<figure><img alt="Scatter plot: one point a run, in-domain score across, mean score of the shifted'
         f' sets up" src="data:image/png;base64,{data}">'
-        "<figcaption>One point a run, a star a soup; on the grey line both scores are equal. Runs without all"
-        " scores are left out.</figcaption></figure>"
+        "<figcaption>One point a run, a star a soup, a pentagon an ensemble; on the grey line both"
+        " scores are equal. Runs without all scores are left out.</figcaption></figure>"
     )
 
 

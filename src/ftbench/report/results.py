@@ -13,7 +13,7 @@ from typing import Any
 
 from ftbench.config.study import Study
 
-TABLES = ("runs", "metrics", "comparisons", "soups", "missing")
+TABLES = ("runs", "metrics", "comparisons", "soups", "paths", "barriers", "missing")
 Record = dict[str, Any]
 
 
@@ -27,6 +27,8 @@ class Results:
     metrics: list[Record]
     comparisons: list[Record]
     soups: list[Record]
+    paths: list[Record]
+    barriers: list[Record]
     missing: list[Record]
 
 

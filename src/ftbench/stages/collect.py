@@ -44,7 +44,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
     scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
-    tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in ("metrics", "pretrain_samples", "overlap")}
+    kept = ("metrics", "paths", "barriers", "task_vectors", "pretrain_samples", "overlap")
+    tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}
 
     def keep(name: str, table: pa.Table | None) -> None:
         if table is not None:
@@ -63,6 +64,16 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         rows["soups"].append(row)
         rows["soup_ingredients"] += ingredients
         keep("metrics", scan.metrics(soup.artifact, "soup" if row["status"] == "missing" else None))
+    for ensemble in matrix.ensembles(study):
+        keep("metrics", scan.metrics(ensemble.artifact, None))
+    for line in matrix.lines(study):
+        place = {"task": line.task, "model": line.model, "path": line.name}
+        for name, pattern in (
+            ("paths", "path_points"),
+            ("barriers", "path_barriers"),
+            ("task_vectors", "path_vectors"),
+        ):
+            keep(name, scan.table(name, scan.places.path(pattern, **place), line.artifact, "path"))
     for base in matrix.bases(study):
         keep("metrics", scan.metrics(base.artifact, None))
 
@@ -140,7 +151,7 @@ def _tuning_rows(cell: Any, study: str, scan: Scan) -> list[dict[str, Any]]:
 
 def _soup_rows(cell: Any, study: str, recipe: str, scan: Scan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from ftbench.config.errors import FtbenchError
-    from ftbench.tables.schema import SOUP_INGREDIENTS, SOUPS
+    from ftbench.tables.families import SOUP_INGREDIENTS, SOUPS
     from ftbench.tables.store import checked
 
     columns = ("task", "model", "method", "variant", "family")

@@ -69,6 +69,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.training.fit import fit
     from ftbench.training.models import load_tokenizer, started_classifier
     from ftbench.training.seeds import derived
+    from ftbench.training.start import identity
     from ftbench.training.weights import file_digest, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
@@ -92,6 +93,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         snapshot, spec.labels, spec.kind, derived(init_seed, "init"), inputs.get("start"), spec.training.dropout,
         tokenizer.pad_token_id,
     )  # fmt: skip
+    about = identity(snapshot, model)
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
@@ -116,6 +118,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "methods": [plug.model_dump(mode="json") for plug in spec.methods],
         "status": status,
         "error": error,
+        **about,
         "init_hash": fitted.init_hash,
         "init_seed": init_seed,
         "order_seed": spec.seed,

@@ -28,7 +28,7 @@ class Spec(Strict):
     study: str
     task: str
     model: str
-    artifact_kind: Literal["base", "run", "soup"]
+    artifact_kind: Literal["base", "run", "soup", "ensemble"]
     method: str | None = None
     variant: str | None = None
     seed: int | None = None

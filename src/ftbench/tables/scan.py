@@ -20,7 +20,7 @@ from ftbench.tables.store import read_table
 
 NOT_RUN = "not run"
 # stages whose cells are artifacts of the matrix, and stages that come after collecting
-_KNOWN = {"finetune", "soup", "predict", "attack", "score", "collect", "compare", "report"}
+_KNOWN = {"finetune", "soup", "path", "predict", "ensemble", "attack", "score", "collect", "compare", "report"}
 
 
 @dataclass
@@ -82,7 +82,8 @@ class Scan:
         `waits_for` is the stage that left the artifact without a result, if one did: scores of an older
         artifact may still lie there and must not pass for its own.
         """
-        for stage, pattern in (("predict", "predictions"), ("score", "metrics")):
+        first = "ensemble" if artifact.startswith("ensembles/") else "predict"
+        for stage, pattern in ((first, "predictions"), ("score", "metrics")):
             file = self.places.path(pattern, artifact=artifact)
             if waits_for is None and not file.is_file():
                 self.absent(artifact, stage, NOT_RUN)

@@ -9,36 +9,29 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ftbench.config.errors import FtbenchError, nearest
-from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, TIME, Column, Table
-
-ROLES = ("id", "ood", "stress", "prior", "select")
-ARTIFACT_KINDS = ("base", "run", "soup", "ensemble")
-STATUSES = ("success", "failed", "collapsed", "missing")
-VERDICTS = ("better", "worse", "no evidence", "too few seeds")
-TESTS = ("paired_t", "sign_flip", "none")
-UNITS = ("fraction", "number")
-LABEL_RULES = ("identity", "argmax_then_merge", "sum_then_argmax")
-
-# Columns that stand in several tables with one meaning.
-_STUDY = Column("study", TEXT, "name of the study")
-_TASK = Column("task", TEXT, "task of the study")
-_MODEL = Column("model", TEXT, "model entry")
-_METHOD = Column("method", TEXT, "method, by the name it has in the study")
-_VARIANT = Column("variant", TEXT, "variant of the method; `default` where none is named")
-_SEED = Column("seed", INTEGER, "seed of the run; equal seeds are paired across methods", low=0)
-_EVAL_SET = Column("eval_set", TEXT, "name of the evaluation set")
-_ROLE = Column("role", TEXT, "what the set is for: in-domain, shifted, stress, prior task, selection", values=ROLES)
-_METRIC = Column("metric", TEXT, "name of the metric plug-in")
-_PROVENANCE = (
-    Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),
-    Column("checkpoint_sha256", TEXT, "sha256 of the weights file", nullable=True),
-    Column("code_fingerprint", TEXT, "source fingerprint of the stage and its plug-ins", nullable=True),
-    Column("git_commit", TEXT, "commit that the job ran from", nullable=True),
-    Column("git_dirty", FLAG, "whether that commit's files had been edited", nullable=True),
-    Column("versions", TEXT, "versions of the packages used, JSON", nullable=True, json=True),
-    Column("started_at", TIME, "start, UTC", nullable=True),
-    Column("ended_at", TIME, "end, UTC", nullable=True),
+from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
+from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
+from ftbench.tables.recurring import (
+    ARTIFACT_KINDS,
+    EVAL_SET,
+    LABEL_RULES,
+    METHOD,
+    METRIC,
+    MODEL,
+    PROVENANCE,
+    ROLE,
+    SEED,
+    STATUSES,
+    STUDY,
+    TASK,
+    TESTS,
+    UNITS,
+    VARIANT,
+    VERDICTS,
 )
+
+_STUDY, _TASK, _MODEL, _METHOD, _VARIANT, _SEED = STUDY, TASK, MODEL, METHOD, VARIANT, SEED
+_EVAL_SET, _ROLE, _METRIC, _PROVENANCE = EVAL_SET, ROLE, METRIC, PROVENANCE
 
 RUNS = Table(
     "runs",
@@ -155,48 +148,6 @@ TUNING = Table(
     ),
 )  # fmt: skip
 
-SOUPS = Table(
-    "soups",
-    "One row for every soup that the study asks for, the missing ones included.",
-    ("soup_id",),
-    (
-        Column("soup_id", TEXT, "the soup's folder below the study; `artifact_id` in other tables"),
-        _STUDY, _TASK, _MODEL, _METHOD, _VARIANT,
-        Column("family", TEXT, "name of the soup in the study"),
-        Column("recipe", TEXT, "soup plug-in"),
-        Column("status", TEXT, "success, failed, or missing where there is no result", values=STATUSES),
-        Column("error", TEXT, "reason where the status is not success", nullable=True),
-        Column("params_json", TEXT, "settings of the recipe, JSON", nullable=True, json=True),
-        Column("select_metric", TEXT, "metric of the selection", nullable=True),
-        Column("select_score", NUMBER, "score of the soup on the selection rows", nullable=True),
-        Column("best_single_run_id", TEXT, "ingredient with the highest select score", nullable=True),
-        Column("best_single_score", NUMBER, "select score of that ingredient", nullable=True),
-        Column("n_candidates", INTEGER, "runs that could have gone in", nullable=True, low=0),
-        Column("n_ingredients", INTEGER, "runs that went in", nullable=True, low=0),
-        Column("accum_dtype", TEXT, "number format of the sum", nullable=True),
-        Column("out_dtype", TEXT, "number format of the result", nullable=True),
-        Column("wall_seconds", NUMBER, "time of the job, s", nullable=True, low=0),
-        Column("peak_anonymous_bytes", INTEGER, "peak memory of the averaging, bytes; as in `runs`",
-               nullable=True, low=0),
-        *_PROVENANCE,
-    ),
-)  # fmt: skip
-
-SOUP_INGREDIENTS = Table(
-    "soup_ingredients",
-    "One row for each candidate of a soup, in the order in which it was tried.",
-    ("soup_id", "position"),
-    (
-        Column("soup_id", TEXT, "the soup"),
-        Column("position", INTEGER, "place in the order tried, from 0", low=0),
-        Column("run_id", TEXT, "the run"),
-        Column("weight", NUMBER, "weight in the average; null where weights differ by tensor", nullable=True),
-        Column("candidate_rank", INTEGER, "rank by select score", low=0, nullable=True),
-        Column("trial_score", NUMBER, "select score of the soup with this candidate", nullable=True),
-        Column("accepted", FLAG, "whether it went in"),
-    ),
-)
-
 PRETRAIN_SAMPLES = Table(
     "pretrain_samples",
     "One row for each sample of the prior task's pool, as the model sees it before fine-tuning.",
@@ -272,7 +223,8 @@ PREDICTIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        RUNS, METRICS, TUNING, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
+        RUNS, METRICS, TUNING, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS, PRETRAIN_SAMPLES,
+        OVERLAP, MISSING, PREDICTIONS,
     )
 }  # fmt: skip
 
