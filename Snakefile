@@ -16,6 +16,8 @@ configfile: "config/config.yaml"
 
 
 PLAN = Plan.from_config(config)
+if workflow.is_main_process and not workflow.dryrun:
+    driver.arrive(PLAN.paths.work)  # a killed workflow's lock must not wait for a person
 
 # `python` in the rules is the interpreter that runs the workflow, whether its environment is active or not
 shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
@@ -25,8 +27,8 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-localrules:
-    all,
+# short stages, and those that need the network, run here and not in a scheduler's job
+workflow.localrules("all", *PLAN.requirements.local_stages)
 
 
 rule all:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ftbench import matrix
+from ftbench import finished, matrix
 from ftbench.jobs import PlannedJob
 from ftbench.paths import COLLECTED, COMPARED, PAGES, StudyPaths
 from ftbench.plan import Plan
@@ -59,8 +59,9 @@ def newest(paths: StudyPaths) -> StudyPaths:
 
 
 def forget(paths: StudyPaths) -> None:
-    """Remove what was built after a failure; the workflow calls it when it is complete."""
+    """Remove what was built or kept because of a failure; the workflow calls it when it is complete."""
     shutil.rmtree(paths.partial.root, ignore_errors=True)
+    finished.forget(paths.work)
 
 
 def _time(file: Path) -> int:

@@ -18,6 +18,7 @@ from ftbench.config.load import Catalogue, LoadedStudy, load_catalogue, load_stu
 from ftbench.config.study import Study
 from ftbench.jobs import Jobs, PlannedJob
 from ftbench.paths import COLLECTED, COMPARED, DATA_ROOT_VARIABLE, PAGES, StudyPaths, study_paths
+from ftbench.requirements import Requirements
 
 
 class Plan:
@@ -28,6 +29,7 @@ class Plan:
         self.study: Study = loaded.study
         self.paths: StudyPaths = study_paths(loaded.name)
         self.stages = Jobs(loaded, catalogue)
+        self.requirements = Requirements(self.stages)
         self._jobs: dict[tuple[str, tuple[tuple[str, str], ...]], PlannedJob] = {}
 
     @classmethod
@@ -88,6 +90,10 @@ class Plan:
             "report": {page: str(self.paths.path("report", page=page)) for page in PAGES},
         }[stage]
         return shlex.join(f"{name}={path}" for name, path in files.items())
+
+    def resources(self, stage: str) -> dict[str, Callable[..., int]]:
+        """Memory, time and GPU that the jobs of a stage ask for, growing with the attempt."""
+        return self.requirements.resources(lambda wildcards: self.job(stage, **dict(wildcards.items())))
 
     def log(self, stage: str, cell: str) -> str:
         """The log of a stage; `cell` is the cell's id with wildcards in braces, by which `collect` finds it again."""

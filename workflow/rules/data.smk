@@ -11,6 +11,8 @@ rule fetch:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("fetch"),
+    resources:
+        **PLAN.resources("fetch"),
     message:
         "fetching {wildcards.dataset}"
     shell:
@@ -31,6 +33,8 @@ rule prepare:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("prepare"),
+    resources:
+        **PLAN.resources("prepare"),
     message:
         "preparing {wildcards.dataset}"
     shell:
@@ -52,6 +56,8 @@ rule split:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("split"),
+    resources:
+        **PLAN.resources("split"),
     message:
         "cutting the selection rows of {wildcards.task}"
     shell:
@@ -73,6 +79,8 @@ rule audit:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("audit"),
+    resources:
+        **PLAN.resources("audit"),
     message:
         "auditing the evaluation sets of {wildcards.task}"
     shell:

@@ -10,6 +10,8 @@ rule predict:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("predict"),
+    resources:
+        **PLAN.resources("predict"),
     message:
         "predicting with {wildcards.artifact}"
     shell:
@@ -29,6 +31,8 @@ rule score:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("score"),
+    resources:
+        **PLAN.resources("score"),
     message:
         "scoring {wildcards.artifact}"
     shell:

@@ -11,6 +11,8 @@ rule upstream:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("upstream"),
+    resources:
+        **PLAN.resources("upstream"),
     message:
         "training {wildcards.model} on the prior task {wildcards.prior}"
     shell:
@@ -30,6 +32,8 @@ rule pretrain_samples:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("pretrain_samples"),
+    resources:
+        **PLAN.resources("pretrain_samples"),
     message:
         "reading the prior samples of {wildcards.model}"
     shell:

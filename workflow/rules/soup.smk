@@ -14,6 +14,8 @@ rule soup:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("soup"),
+    resources:
+        **PLAN.resources("soup"),
     message:
         "making the soup {wildcards.soup} of {wildcards.model} on {wildcards.task}"
     shell:

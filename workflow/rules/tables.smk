@@ -14,6 +14,8 @@ rule collect:
     params:
         job=PLAN.arguments("collect"),
         outputs=PLAN.outputs("collect"),
+    resources:
+        **PLAN.resources("collect"),
     message:
         "collecting the tables"
     shell:
@@ -34,6 +36,8 @@ rule compare:
     params:
         job=PLAN.arguments("compare"),
         outputs=PLAN.outputs("compare"),
+    resources:
+        **PLAN.resources("compare"),
     message:
         "comparing the methods"
     shell:
@@ -54,6 +58,8 @@ rule report:
     params:
         job=PLAN.arguments("report"),
         outputs=PLAN.outputs("report"),
+    resources:
+        **PLAN.resources("report"),
     message:
         "writing the report"
     shell:

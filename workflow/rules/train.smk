@@ -14,6 +14,8 @@ rule base:
     params:
         job=PLAN.arguments("base"),
         snapshot=PLAN.snapshot,
+    resources:
+        **PLAN.resources("base"),
     message:
         "getting the model {wildcards.model}"
     shell:
@@ -35,6 +37,8 @@ rule finetune:
         "../envs/ftbench.yaml"
     params:
         job=PLAN.arguments("finetune"),
+    resources:
+        **PLAN.resources("finetune"),
     message:
         "fine-tuning {wildcards.model} on {wildcards.task}: {wildcards.method} {wildcards.variant}, seed {wildcards.seed}"
     shell:

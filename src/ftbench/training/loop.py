@@ -15,6 +15,7 @@ from ftbench.config.errors import FtbenchError
 from ftbench.outputs import Stopped
 from ftbench.training.batches import Batch
 from ftbench.training.job import RESUMED, Job, Outcome
+from ftbench.training.memory import more_parts, split
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
 from ftbench.training.seeds import derived
 from ftbench.training.signals import told_to_stop
@@ -94,26 +95,45 @@ class _Run:
         self.context.passes += 1
         return share.detach()
 
+    def passes(self, number: int) -> tuple[list[Batch], torch.Tensor]:
+        """All passes of a step, in smaller micro-batches if the device's memory is too small; gives its mean loss."""
+        import torch
+
+        context, methods = self.context, self.job.methods
+        while True:
+            context.passes = 0
+            torch.manual_seed(derived(context.seed, "dropout", context.phase, number))
+            self.optimizer.zero_grad(set_to_none=True)
+            for method in methods:
+                method.begin_passes(context)
+            whole = self.job.batches.step(number)
+            micro = [part for batch in whole for part in split(batch, self.outcome.parts)]
+            rows = sum(len(batch) for batch in micro)
+            exceeded: torch.OutOfMemoryError | None = None
+            try:
+                if self.owner:
+                    loss = self.owner.gradients(micro, lambda batch: self.backward(batch, rows), context)
+                else:
+                    loss = torch.stack([self.backward(batch, rows) for batch in micro]).sum()
+            except torch.OutOfMemoryError as error:
+                exceeded = error.with_traceback(None)  # the traceback holds what fills the memory
+            for method in methods:
+                method.end_passes(context)
+            if exceeded is None:
+                return micro, loss
+            largest = max(len(batch) for batch in whole)
+            self.outcome.parts = more_parts(self.outcome.parts, largest, self.job, bool(self.owner), exceeded)
+
     def take_step(self, number: int) -> None:
         import torch
 
         context, methods = self.context, self.job.methods
-        context.step, context.passes = number, 0
+        context.step = number
         factor = rate_factor(number, context.total_steps, self.training)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        torch.manual_seed(derived(context.seed, "dropout", context.phase, number))
-        self.optimizer.zero_grad(set_to_none=True)
-        for method in methods:
-            method.begin_passes(context)
-        micro = self.job.batches.step(number)
+        micro, loss = self.passes(number)
         rows = sum(len(batch) for batch in micro)
-        if self.owner:
-            loss = self.owner.gradients(micro, lambda batch: self.backward(batch, rows), context)
-        else:
-            loss = torch.stack([self.backward(batch, rows) for batch in micro]).sum()
-        for method in methods:
-            method.end_passes(context)
         self.accelerator.unscale_gradients(self.optimizer)
         overflowed = self.outcome.precision == "fp16" and not self.finite_gradients()
         norm = torch.zeros(())
