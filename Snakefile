@@ -16,8 +16,7 @@ configfile: "config/config.yaml"
 
 
 PLAN = Plan.from_config(config)
-if workflow.is_main_process and not workflow.dryrun:
-    driver.arrive(PLAN.paths.work)  # a killed workflow's lock must not wait for a person
+(driver if workflow.is_main_process else warm).arrive(PLAN.paths.work)
 
 # `python` in the rules is the interpreter that runs the workflow, whether its environment is active or not
 shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')

@@ -102,7 +102,7 @@ def test_a_resumed_run_goes_on_in_the_smaller_parts(room: Callable[[int], list[i
 
 def test_one_row_that_does_not_fit_is_an_error_in_words(room: Callable[[int], list[int]]) -> None:
     room(0)
-    with pytest.raises(FtbenchError, match="too small for a single row.*training.max_length"):
+    with pytest.raises(FtbenchError, match=r"too small for a single row.*training\.max_length"):
         train(prepared("vanilla", settings())[0])
 
 
@@ -114,7 +114,7 @@ def test_a_method_that_computes_whole_gradients_is_told_to_accumulate(
     monkeypatch.setattr(type(job.methods[0]), "owns_gradients", True)
     monkeypatch.setattr(
         type(job.methods[0]), "gradients",
-        lambda self, micro, passed, context: sum((passed(batch) for batch in micro), torch.zeros(())), raising=False,
+        lambda _, micro, passed, __: sum((passed(batch) for batch in micro), torch.zeros(())), raising=False,
     )  # fmt: skip
     with pytest.raises(FtbenchError, match=r"Raise `training\.accumulation`"):
         train(job)

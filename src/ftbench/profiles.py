@@ -42,8 +42,8 @@ def link(project: Path, environment: Mapping[str, str] = os.environ) -> str:
     if place.exists():
         return (
             f"{place} is there already and was left as it is. To use it together with this project's, give both: "
-            f"snakemake --profile profiles/{NAME} --profile {NAME} (keys of the later one win); or copy the keys you want "
-            f"from profiles/{NAME}/profile.yaml into it."
+            f"snakemake --profile profiles/{NAME} --profile {NAME} (keys of the later one win); or copy the keys you "
+            f"want from profiles/{NAME}/profile.yaml into it."
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

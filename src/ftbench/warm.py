@@ -52,6 +52,12 @@ def start() -> None:
     os.environ[VARIABLE] = f"{_allocation()}:{folder}/socket"
 
 
+def arrive(_: Path) -> None:
+    """Start it for the cells of a scheduler's job step, where several share one allocation."""
+    if _allocation() and os.environ.get("SLURM_STEP_ID", "").isdigit():
+        start()
+
+
 def delegate(arguments: list[str]) -> int | None:
     """Run a stage's command line in a fork of the warm process; None where there is none for this job."""
     allocation, _, place = os.environ.get(VARIABLE, "").partition(":")

@@ -178,8 +178,8 @@ class Loopback:
         for number in range(GPUS):
             (self.folder / "gpu" / str(number)).symlink_to("/dev/null")
         nodes = "\n".join(
-            f"NodeName=node{number} NodeHostname=localhost NodeAddr=127.0.0.1 Port={self.port + 2 + number} CPUs={CPUS} "
-            f"RealMemory={MEMORY} Gres=gpu:{GPUS} State=UNKNOWN"
+            f"NodeName=node{number} NodeHostname=localhost NodeAddr=127.0.0.1 Port={self.port + 2 + number} "
+            f"CPUs={CPUS} RealMemory={MEMORY} Gres=gpu:{GPUS} State=UNKNOWN"
             for number in range(NODES)
         )
         values = {"folder": self.folder, "port": self.port, "accounting": self.port + 1, "last": NODES - 1}
@@ -210,8 +210,8 @@ class Loopback:
                 env={**os.environ, **self.environment, "MYSQL_UNIX_PORT": f"{self.folder}/mariadb.socket"},
             )  # fmt: skip
         answers = {
-            "munged": lambda: (self.folder / "munge.socket").exists(),
-            "mariadbd": lambda: (self.folder / "mariadb.socket").exists(),
+            "munged": (self.folder / "munge.socket").exists,
+            "mariadbd": (self.folder / "mariadb.socket").exists,
             "slurmdbd": lambda: self.succeeds("sacctmgr", "-n", "list", "cluster"),
             "slurmctld": lambda: self.succeeds("scontrol", "ping") and self.tell("sacctmgr", "-nP", "list", "cluster"),
         }
@@ -238,6 +238,10 @@ class Loopback:
         """What a command of SLURM prints."""
         return self.run(*words).stdout
 
+    def nodes(self) -> list[str]:
+        """The states of the nodes in the partition that is used by default."""
+        return self.tell("sinfo", "-hN", "-p", "main", "-o", "%t").split()
+
     def cancel_all(self) -> None:
         for job in self.queue():
             self.run("scancel", job)
@@ -252,9 +256,10 @@ class Loopback:
 
     def accounted(self) -> list[dict[str, str]]:
         """Every job that accounting knows: id, state, what it was (the comment), what it had (AllocTRES)."""
-        names = ["JobID", "State", "Comment", "AllocTRES", "ReqMem", "Restarts", "NodeList", "Timelimit"]
-        rows = self.tell("sacct", "-X", "-D", "-n", "-P", "-S", "now-1day", "-o", ",".join(names)).splitlines()
-        return [dict(zip(names, row.split("|"), strict=True)) for row in rows]
+        names = ["JobID", "State", "Comment", "AllocTRES", "ReqMem", "Timelimit"]
+        done = self.run("sacct", "-X", "-D", "-n", "-P", "-S", "now-1days", "-o", ",".join(names))
+        assert done.returncode == 0, done.stderr
+        return [dict(zip(names, row.split("|"), strict=True)) for row in done.stdout.splitlines()]
 
 
 def _free_ports(count: int) -> int:

@@ -9,10 +9,10 @@ rule fetch:
         PLAN.log("fetch", "{dataset}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("fetch"),
     resources:
         **PLAN.resources("fetch"),
+    params:
+        job=PLAN.arguments("fetch"),
     message:
         "fetching {wildcards.dataset}"
     shell:
@@ -31,10 +31,10 @@ rule prepare:
         PLAN.log("prepare", "{dataset}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("prepare"),
     resources:
         **PLAN.resources("prepare"),
+    params:
+        job=PLAN.arguments("prepare"),
     message:
         "preparing {wildcards.dataset}"
     shell:
@@ -54,10 +54,10 @@ rule split:
         PLAN.log("split", "{task}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("split"),
     resources:
         **PLAN.resources("split"),
+    params:
+        job=PLAN.arguments("split"),
     message:
         "cutting the selection rows of {wildcards.task}"
     shell:
@@ -77,10 +77,10 @@ rule audit:
         PLAN.log("audit", "{task}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("audit"),
     resources:
         **PLAN.resources("audit"),
+    params:
+        job=PLAN.arguments("audit"),
     message:
         "auditing the evaluation sets of {wildcards.task}"
     shell:

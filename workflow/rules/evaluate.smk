@@ -8,10 +8,10 @@ rule predict:
         PLAN.log("predict", "{artifact}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("predict"),
     resources:
         **PLAN.resources("predict"),
+    params:
+        job=PLAN.arguments("predict"),
     message:
         "predicting with {wildcards.artifact}"
     shell:
@@ -29,10 +29,10 @@ rule score:
         PLAN.log("score", "{artifact}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("score"),
     resources:
         **PLAN.resources("score"),
+    params:
+        job=PLAN.arguments("score"),
     message:
         "scoring {wildcards.artifact}"
     shell:

@@ -9,10 +9,10 @@ rule upstream:
         PLAN.log("upstream", "{prior}/{model}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("upstream"),
     resources:
         **PLAN.resources("upstream"),
+    params:
+        job=PLAN.arguments("upstream"),
     message:
         "training {wildcards.model} on the prior task {wildcards.prior}"
     shell:
@@ -30,10 +30,10 @@ rule pretrain_samples:
         PLAN.log("pretrain_samples", "{prior}/{model}"),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("pretrain_samples"),
     resources:
         **PLAN.resources("pretrain_samples"),
+    params:
+        job=PLAN.arguments("pretrain_samples"),
     message:
         "reading the prior samples of {wildcards.model}"
     shell:

@@ -12,10 +12,10 @@ rule soup:
         PLAN.log("soup", SOUP),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("soup"),
     resources:
         **PLAN.resources("soup"),
+    params:
+        job=PLAN.arguments("soup"),
     message:
         "making the soup {wildcards.soup} of {wildcards.model} on {wildcards.task}"
     shell:

@@ -11,11 +11,11 @@ rule collect:
         PLAN.log("collect", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("collect"),
     params:
         job=PLAN.arguments("collect"),
         outputs=PLAN.outputs("collect"),
-    resources:
-        **PLAN.resources("collect"),
     message:
         "collecting the tables"
     shell:
@@ -33,11 +33,11 @@ rule compare:
         PLAN.log("compare", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("compare"),
     params:
         job=PLAN.arguments("compare"),
         outputs=PLAN.outputs("compare"),
-    resources:
-        **PLAN.resources("compare"),
     message:
         "comparing the methods"
     shell:
@@ -55,11 +55,11 @@ rule report:
         PLAN.log("report", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("report"),
     params:
         job=PLAN.arguments("report"),
         outputs=PLAN.outputs("report"),
-    resources:
-        **PLAN.resources("report"),
     message:
         "writing the report"
     shell:

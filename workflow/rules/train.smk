@@ -11,11 +11,11 @@ rule base:
         PLAN.log("base", "{model}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("base"),
     params:
         job=PLAN.arguments("base"),
         snapshot=PLAN.snapshot,
-    resources:
-        **PLAN.resources("base"),
     message:
         "getting the model {wildcards.model}"
     shell:
@@ -35,10 +35,10 @@ rule finetune:
         PLAN.log("finetune", RUN),
     conda:
         "../envs/ftbench.yaml"
-    params:
-        job=PLAN.arguments("finetune"),
     resources:
         **PLAN.resources("finetune"),
+    params:
+        job=PLAN.arguments("finetune"),
     message:
         "fine-tuning {wildcards.model} on {wildcards.task}: {wildcards.method} {wildcards.variant}, seed {wildcards.seed}"
     shell:

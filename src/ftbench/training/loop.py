@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
@@ -112,7 +113,7 @@ class _Run:
             exceeded: torch.OutOfMemoryError | None = None
             try:
                 if self.owner:
-                    loss = self.owner.gradients(micro, lambda batch: self.backward(batch, rows), context)
+                    loss = self.owner.gradients(micro, partial(self.backward, rows=rows), context)
                 else:
                     loss = torch.stack([self.backward(batch, rows) for batch in micro]).sum()
             except torch.OutOfMemoryError as error:
