@@ -46,6 +46,7 @@ include: "workflow/rules/tables.smk"
 
 onstart:
     driver.announce()  # jobs end with this process, however it ends
+    PLAN.note_sources()  # so that `ftbench why` can name what has changed since
     warm.start()  # torch is imported once for all jobs on this machine
 
 

@@ -18,18 +18,20 @@ PACKAGE = SOURCE / "ftbench"
 # not know each other stand on their own in APART.
 ORDER: tuple[tuple[str, ...], ...] = (
     ("cli", "progress"),
-    ("partial",),
+    ("inspection",),
+    ("doctor", "cluster", "status", "why", "accept"),
+    ("partial", "cost"),
     ("plan",),
     ("requirements",),
     ("jobs",),
     ("check",),
     ("resolve",),
-    ("stage", "warm", "driver", "finished", "profiles"),
+    ("stage", "warm", "driver", "finished", "made", "profiles", "sources"),
     ("stages",),
     ("report",),
     ("methods", "soups", "attacks", "metrics"),
     ("training", "data", "tables", "statistics"),
-    ("provenance", "fingerprint", "plugins", "outputs", "matrix"),
+    ("provenance", "fingerprint", "plugins", "outputs", "matrix", "acceptance"),
     ("config", "paths"),
 )
 APART = {("training", "tables"), ("training", "statistics"), ("tables", "statistics"), ("attacks", "soups")}

@@ -122,6 +122,11 @@ def _ended(file: Path) -> dict[str, object] | None:
     return content if isinstance(content, dict) else None
 
 
+def alive() -> bool:
+    """Whether a workflow runs in this folder now, as far as its sign tells."""
+    return any(_ended(file) is None for file in SIGNS.glob("*.json"))
+
+
 def working(work: Path) -> list[str]:
     """Cells of a study that a job holds now, as `stage cell`."""
     held = []

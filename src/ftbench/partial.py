@@ -28,9 +28,9 @@ def build_tables(study: str) -> Iterator[str]:
 
     plan = Plan.load(study)
     places = plan.paths.partial
-    outdated = plan.paths.work / "outdated.json"
-    outdated.parent.mkdir(parents=True, exist_ok=True)
-    outdated.write_text(json.dumps(_outdated(plan)))
+    listed = plan.paths.work / "outdated.json"
+    listed.parent.mkdir(parents=True, exist_ok=True)
+    listed.write_text(json.dumps(outdated(plan)))
     tables = {name: places.path("tables", table=name) for name in (*COLLECTED, *COMPARED)}
     for stage, outputs in (
         ("collect", {name: tables[name] for name in COLLECTED}),
@@ -38,7 +38,7 @@ def build_tables(study: str) -> Iterator[str]:
         ("report", {page: places.path("report", page=page) for page in PAGES}),
     ):
         job = plan.job(stage)
-        inputs = {"results": plan.paths.root, "outdated": outdated}
+        inputs = {"results": plan.paths.root, "outdated": listed}
         if stage != "collect":
             inputs = {name: tables[name] for name in job.inputs}
         execute(stage, job.spec.model_dump(mode="json"), inputs, outputs, plan.paths.work, job.source)
@@ -68,7 +68,7 @@ def _time(file: Path) -> int:
     return file.stat().st_mtime_ns
 
 
-def _outdated(plan: Plan) -> dict[str, dict[str, str]]:
+def outdated(plan: Plan) -> dict[str, dict[str, str]]:
     """Results that are there but do not belong to the present study, as stage to cell to reason."""
     found: dict[str, dict[str, str]] = {"finetune": {}, "soup": {}, "score": {}}
     for artifact, cell in plan.stages.artifacts.items():

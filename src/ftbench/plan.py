@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftbench import matrix
+from ftbench import matrix, sources
 from ftbench.check import check_study
 from ftbench.config.load import Catalogue, LoadedStudy, load_catalogue, load_study
 from ftbench.config.study import Study
@@ -140,6 +140,11 @@ class Plan:
             self.job(stage, artifact=artifact) for stage in ("predict", "score") for artifact in self.stages.artifacts
         )
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
+
+    def note_sources(self) -> None:
+        """Write down which functions the jobs' fingerprints stand for now."""
+        for modules in dict.fromkeys(job.sources for job in self.jobs()):
+            sources.note(self.paths.sources, modules)
 
     @property
     def _samples(self) -> bool:

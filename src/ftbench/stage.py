@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from ftbench import finished
+from ftbench import finished, made, provenance
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.strict import validated
 from ftbench.driver import follow, scheduled
@@ -81,10 +81,11 @@ def execute(
     work: Path,
     source: str,
     keep: bool = False,
-) -> None:
+) -> bool:
     """Run one stage with atomic outputs. Raises what the stage raises; nothing half-written stays.
 
-    With `keep`, the result is also kept for the same job, should the workflow lose it, and taken over from there.
+    With `keep`, the result is also kept for the same job, should the workflow lose it, and taken over from there;
+    the answer says whether it was computed.
     """
     if importlib.util.find_spec(f"ftbench.stages.{name}") is None:
         known = [item.name for item in pkgutil.iter_modules(importlib.import_module("ftbench.stages").__path__)]
@@ -96,18 +97,21 @@ def execute(
         final.parent.mkdir(parents=True, exist_ok=True)
     place.discard()
     try:
-        if keep and finished.take_over(place, inputs, work):
-            print(
-                "this job was done before, with the same settings, source and inputs: its result is taken", flush=True
-            )
+        taken = keep and finished.take_over(place, inputs, work)
+        if taken:
+            print("done before with these settings, source and inputs: that result is taken", flush=True)
         else:
             module.run(resolved, inputs, place)
         place.commit()
         if keep:
             finished.keep(place, inputs, work)
-    except BaseException:
+    except BaseException as error:
+        gone = [final.parent for final in place.final.values() if not final.parent.is_dir()]
         place.discard()
+        if isinstance(error, FileNotFoundError) and gone:
+            raise FtbenchError(f"the folder {gone[0]} was removed while this job ran; run again") from error
         raise
+    return not taken
 
 
 def _pairs(values: list[str]) -> dict[str, Path]:
@@ -165,15 +169,23 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         keep = scheduled()
         with locked(options.work / "locks" / name, wait=keep):
-            execute(
+            clock = time.perf_counter()
+            spec = json.loads(options.spec)
+            computed = execute(
                 options.stage,
-                json.loads(options.spec),
+                spec,
                 _pairs(options.inputs),
                 _pairs(options.outputs),
                 options.work,
                 options.source,
                 keep,
             )
+            if computed:
+                seconds = time.perf_counter() - clock
+                made.write(
+                    options.work,
+                    made.Made(options.stage, options.cell, options.source, spec, seconds, provenance.now()),
+                )
     except Stopped as stop:
         print(f"stopped: {stop}", flush=True)
         return STOPPED
