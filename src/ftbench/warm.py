@@ -53,8 +53,8 @@ def start() -> None:
 
 
 def arrive(_: Path) -> None:
-    """Start it for the cells of a scheduler's job step, where several share one allocation."""
-    if _allocation() and os.environ.get("SLURM_STEP_ID", "").isdigit():
+    """Start it in a scheduler's allocation, for all cells that share it; not again in the job step of each cell."""
+    if _allocation() and "slurm-jobstep" in sys.argv:
         start()
 
 
