@@ -18,21 +18,24 @@ PACKAGE = SOURCE / "ftbench"
 # not know each other stand on their own in APART.
 ORDER: tuple[tuple[str, ...], ...] = (
     ("cli", "progress"),
-    ("partial",),
+    ("inspection",),
+    ("doctor", "cluster", "status", "why", "accept"),
+    ("partial", "cost"),
     ("plan",),
+    ("requirements",),
     ("jobs",),
     ("family_jobs",),
     ("data_jobs",),
     ("check",),
     ("resolve",),
     ("tuning",),
-    ("stage", "warm", "driver", "worker"),
+    ("stage", "warm", "driver", "worker", "finished", "made", "profiles", "sources"),
     ("stages",),
     ("report",),
     ("methods", "soups", "attacks", "metrics"),
     ("merging",),
     ("training", "data", "tables", "statistics"),
-    ("provenance", "fingerprint", "plugins", "outputs", "matrix"),
+    ("provenance", "fingerprint", "plugins", "outputs", "matrix", "acceptance"),
     ("config", "paths"),
 )
 APART = {("training", "tables"), ("training", "statistics"), ("tables", "statistics"), ("attacks", "soups")}

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from ftbench import inspection
 from ftbench.config.errors import FtbenchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -75,7 +76,14 @@ def check(
 
 
 @app.command()
-def plan(study: StudyArgument = "demo", data_root: DataRoot = None) -> None:
+def plan(
+    study: StudyArgument = "demo",
+    data_root: DataRoot = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="hours, GPU hours and disk, from past runs where there are any")
+    ] = False,
+    workers: Annotated[int, typer.Option("--jobs", min=1, help="jobs at a time, for the time from start to end")] = 2,
+) -> None:
     """Print the matrix of a study and how many jobs each stage has."""
     from rich.console import Console
     from rich.table import Table
@@ -93,6 +101,9 @@ def plan(study: StudyArgument = "demo", data_root: DataRoot = None) -> None:
         f"x {len(content.seeds)} seed(s)",
         highlight=False,
     )
+    if cost:
+        inspection.print_cost(planned, workers)
+        return
     table = Table("stage", "jobs", "what")
     jobs = list(planned.jobs())
     counts = Counter(job.stage for job in jobs)
@@ -124,6 +135,10 @@ def list_(kind: Annotated[Listed, typer.Argument(help="what to list")]) -> None:
         typer.echo(f"{name.ljust(width)}  {' '.join(text.split())}")
     if not lines:
         typer.echo(f"no {kind.value} found")
+
+
+for command in (inspection.status, inspection.why, inspection.accept, inspection.doctor):
+    app.command()(command)
 
 
 @app.command()

@@ -119,6 +119,11 @@ class StudyPaths:
         """Resume checkpoints, locks and records of failures: never a result."""
         return self.root / ".work"
 
+    @property
+    def sources(self) -> Path:
+        """Notes of what the source fingerprints of past runs were made of."""
+        return self.work / "sources"
+
     def failure(self, stage: str, cell: str) -> Path:
         """Where a failed job leaves its reason."""
         return self.work / "failures" / f"{stage}--{cell.replace('/', '--')}.json"

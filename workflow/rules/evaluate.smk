@@ -13,6 +13,8 @@ rule predict:
         artifact=WEIGHTED,
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("predict"),
     params:
         job=PLAN.arguments("predict"),
     message:
@@ -53,6 +55,8 @@ rule score:
         PLAN.log("score", "{artifact}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("score"),
     params:
         job=PLAN.arguments("score"),
     message:

@@ -13,6 +13,8 @@ rule soup:
         PLAN.log("soup", SOUP),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("soup"),
     params:
         job=PLAN.arguments("soup"),
     message:

@@ -11,6 +11,8 @@ rule collect:
         PLAN.log("collect", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("collect"),
     params:
         job=PLAN.arguments("collect"),
         outputs=PLAN.outputs("collect"),
@@ -31,6 +33,8 @@ rule compare:
         PLAN.log("compare", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("compare"),
     params:
         job=PLAN.arguments("compare"),
         outputs=PLAN.outputs("compare"),
@@ -51,6 +55,8 @@ rule report:
         PLAN.log("report", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("report"),
     params:
         job=PLAN.arguments("report"),
         outputs=PLAN.outputs("report"),

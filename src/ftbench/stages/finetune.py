@@ -131,6 +131,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "select_score": outcome.best_score,
         "majority_score": majority,
         "precision": outcome.precision,
+        "accumulation": min(spec.training.batch_size, spec.training.accumulation * outcome.parts),
         "train_seconds": outcome.seconds,
         "total_seconds": time.perf_counter() - clock,
         "examples_seen": outcome.rows,

@@ -30,6 +30,13 @@ PROVENANCE = (
     Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),
     Column("checkpoint_sha256", TEXT, "sha256 of the weights file", nullable=True),
     Column("code_fingerprint", TEXT, "source fingerprint of the stage and its plug-ins", nullable=True),
+    Column(
+        "accepted",
+        TEXT,
+        "source changes since that fingerprint that were accepted as without effect, with their reasons; null: none",
+        nullable=True,
+        json=True,
+    ),
     Column("git_commit", TEXT, "commit that the job ran from", nullable=True),
     Column("git_dirty", FLAG, "whether that commit's files had been edited", nullable=True),
     Column("versions", TEXT, "versions of the packages used, JSON", nullable=True, json=True),

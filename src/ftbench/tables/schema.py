@@ -54,6 +54,8 @@ RUNS = Table(
         Column("trial", TEXT, "setting that the tuning chose, by its name in table `tuning`", nullable=True),
         Column("config_json", TEXT, "resolved settings of the run, JSON", nullable=True, json=True),
         Column("precision", TEXT, "number format of the training", nullable=True),
+        Column("accumulation", INTEGER, "micro-batches of a step; more than the settings say where the device's memory"
+               " was too small", nullable=True, low=1),
         Column("train_rows", INTEGER, "rows of the training set", nullable=True, low=0),
         Column("steps", INTEGER, "optimiser steps taken", nullable=True, low=0),
         Column("best_step", INTEGER, "step whose weights were kept", nullable=True, low=0),

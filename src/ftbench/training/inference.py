@@ -54,8 +54,14 @@ def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision
                 rows -= 1
             chosen = order[start : start + max(1, rows)]
             batch = collate(data, chosen, place, 8 if place.type == "cuda" else 1)
-            with autocast(place, precision):
-                output = model(**batch.inputs).logits
+            try:
+                with autocast(place, precision):
+                    output = model(**batch.inputs).logits
+            except torch.OutOfMemoryError:
+                if len(chosen) == 1:
+                    raise
+                most //= 2
+                continue
             values = output.float().cpu().numpy()
             if found is None:
                 found = np.empty((len(order), values.shape[1]), dtype=np.float32)
