@@ -110,7 +110,8 @@ class Sift(Method):
             changed.append(group)
         if self.config.delayed_reference:
             for name, tensor in self.tensors.items():
-                self.hooks.append(tensor.register_post_accumulate_grad_hook(self._arrived(name)))
+                watch: Any = tensor.register_post_accumulate_grad_hook
+                self.hooks.append(watch(self._arrived(name)))
         return changed
 
     def _arrived(self, name: str) -> Any:

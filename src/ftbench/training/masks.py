@@ -51,5 +51,5 @@ def largest_pooled(scores: Mapping[str, torch.Tensor], keep: int) -> dict[str, t
         kept = pooled > threshold
         equal = (pooled == threshold).nonzero().flatten()
         kept[equal[: keep - int(kept.sum())]] = True
-    parts = kept.split([tensor.numel() for tensor in scores.values()])
+    parts = torch.split(kept, [tensor.numel() for tensor in scores.values()])
     return {name: part.reshape(scores[name].shape).clone() for name, part in zip(scores, parts, strict=True)}

@@ -6,7 +6,7 @@ stream of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ftbench.training.batches import Batch
@@ -28,7 +28,7 @@ def parts(batch: Batch, count: int) -> Iterator[Batch]:
 
 
 def mean_squared_gradients(
-    context: Context, parameters: dict[str, torch.Tensor], clip: float | None, stream: str
+    context: Context, parameters: Mapping[str, torch.Tensor], clip: float | None, stream: str
 ) -> dict[str, torch.Tensor]:
     """F = sum over batches of g^2, divided by the number of batches, for each parameter, in its shape.
 
