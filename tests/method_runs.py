@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from model_families import family_model
 from test_conformance import STEPS, prepared, settings
 
 from ftbench.methods.base import Context, Method
+from ftbench.methods.vanilla import Vanilla
 from ftbench.plugins import plugins
 from ftbench.training.batches import EpochBatches
 from ftbench.training.examples import Encoded
@@ -84,3 +86,23 @@ def assert_same(first: Weights, second: Weights, tolerance: float = 0.0) -> None
 def changed(before: Weights, after: Weights) -> set[str]:
     """Names of the tensors in which any entry differs."""
     return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+
+
+class Frozen(Vanilla):
+    """Freezes what `frozen` names, as a companion of the method under test."""
+
+    def __init__(self, frozen: Callable[[str], bool]) -> None:
+        super().__init__(Vanilla.Config())
+        self.frozen = frozen
+
+    def prepare_model(self, context: Context) -> None:
+        for name, parameter in context.model.named_parameters():
+            if self.frozen(name):
+                parameter.requires_grad_(False)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Which entries are within the tolerance of the reference set; none may be far off."""
+    difference = (found - expected).abs().flatten()
+    assert difference.max() <= 1e-4
+    return difference <= 2e-6

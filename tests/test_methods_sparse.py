@@ -1,38 +1,26 @@
-"""Methods that train a small, fixed set of entries: LT-SFT and SIFT."""
+"""LT-SFT: full training, selection, rewind, sparse training. And what LT-SFT shares with SIFT: resume and bounds."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from golden import Recorder, case, needs_golden, run_toy, unpacked
-from method_runs import assert_same, changed, family_job, job, made, outcome, start, weights
-from model_families import FAMILIES
+from method_runs import Frozen, assert_same, changed, close, job, made, outcome, start, weights
+from test_conformance import _stop_after
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import validated
 from ftbench.config.study import Training
 from ftbench.methods.base import Context, Method
-from ftbench.methods.vanilla import Vanilla
+from ftbench.outputs import Stopped
 from ftbench.plugins import plugins
-from ftbench.training.layers import is_head, layer_groups
+from ftbench.training.checkpoint import Checkpoints
 from ftbench.training.loop import train
 
 PLAIN = {"weight_decay": 0.0}
-
-
-class Frozen(Vanilla):
-    """Freezes what `frozen` names, as a companion of the method under test."""
-
-    def __init__(self, frozen: Any) -> None:
-        super().__init__(Vanilla.Config())
-        self.frozen = frozen
-
-    def prepare_model(self, context: Context) -> None:
-        for name, parameter in context.model.named_parameters():
-            if self.frozen(name):
-                parameter.requires_grad_(False)
 
 
 class ByPhase(Recorder):
@@ -48,13 +36,6 @@ class ByPhase(Recorder):
     def after_step(self, context: Context) -> None:
         super().after_step(context)
         self.by_phase[context.phase, context.step] = self.weights[context.step]
-
-
-def close(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """Which entries are within the tolerance of the reference set; none may be far off."""
-    difference = (found - expected).abs().flatten()
-    assert difference.max() <= 1e-4
-    return difference <= 2e-6
 
 
 @needs_golden
@@ -177,100 +158,26 @@ def test_lt_sft_refuses_a_budget_that_the_model_does_not_have() -> None:
         outcome(made("lt_sft", entries=10**9), **PLAIN)
 
 
-@needs_golden
-def test_sift_with_delays_equals_the_released_code_step_by_step() -> None:
-    stored = case("sift_delayed_reference")
-    hyper, values, expected = stored.content["hyper"], stored.content["values"], stored.expected
-    method = made("sift", share=hyper["rate"], biases=False, delayed_reference=True)
-    recorder, found = run_toy(
-        method, steps=hyper["T"], learning_rate=hyper["lr"], weight_decay=0.0, schedule="constant", warmup_share=0.0,
-        clip_norm=None,
-    )  # fmt: skip
-    indices, vectors = method.indices, method.vectors  # type: ignore[attr-defined]
-    assert {name: len(vector) for name, vector in vectors.items()} == values["k"]
-    assert sorted(indices) == sorted(name for name, selected in values["selected"].items() if selected)
-    near = []
-    for key, tensor in expected.items():
-        part, _, name = key.partition("/")
-        if part.startswith("step_"):
-            near.append(close(recorder.weights[int(part[5:])][name], tensor))
-        elif part == "index":
-            assert sorted(indices[name].tolist()) == sorted(tensor.tolist()), name
-        elif part == "pending":
-            order, wanted = indices[name].argsort(), expected[f"index/{name}"].argsort()
-            assert torch.allclose(vectors[name].detach()[order], tensor[wanted], atol=2e-6), name
-    assert torch.cat(near).float().mean() >= 0.999
-    losses = torch.tensor([row["loss"] for row in found.log])
-    assert torch.allclose(losses, expected["loss"].float(), atol=5e-6, rtol=0)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_sift_changes_at_most_its_share_of_every_attention_tensor(family: str) -> None:
-    method = made("sift", share=0.05)
-    given = family_job(family, method)
-    model, before = given.context.model, given.context.initial
-    found = train(given).weights
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("lt_sft", {"entries": 100, "iterations": 2}), ("sift", {"delayed_reference": True, "share": 0.05})],
+)
+@pytest.mark.parametrize("stop", [1, 4, 8])
+def test_a_run_stopped_in_any_phase_resumes_to_the_same_weights(
+    name: str, config: dict[str, Any], stop: int, tmp_path: Path
+) -> None:
+    expected = weights(made(name, **config), **PLAIN)
+    method = made(name, **config)
+    stopped = job(method, **PLAIN)
+    stopped.checkpoints, stopped.checkpoint_seconds = Checkpoints(tmp_path), 0.0
+    _stop_after(method, stop)
+    with pytest.raises(Stopped):
+        train(stopped)
+    resumed = job(made(name, **config), **PLAIN)
+    resumed.checkpoints, resumed.context.initial = Checkpoints(tmp_path), {}
+    found = train(resumed).weights
     assert found is not None
-    vectors = method.vectors  # type: ignore[attr-defined]
-    inside = {name for block in layer_groups(model).blocks for name in block}
-    assert set(vectors) <= inside
-    for name in changed(before, found):
-        if not is_head(name, model):
-            entries = int((found[name] != before[name]).sum())
-            assert entries <= min(int(0.05 * found[name].numel()) + 1, found[name].numel()) == len(vectors[name])
-    assert all(name in changed(before, found) for name in vectors if name.endswith("weight"))
-
-
-def attention_or_head(name: str) -> bool:
-    return name.startswith("classifier") or (".attention." in name and "LayerNorm" not in name)
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_sift_of_all_entries_is_plain_fine_tuning_of_its_tensors(decay: float) -> None:
-    plain = weights(Frozen(lambda name: not attention_or_head(name)), weight_decay=decay)
-    assert_same(weights(made("sift", share=1.0), weight_decay=decay), plain, tolerance=1e-6)
-
-
-def test_sift_selects_by_the_first_gradient_and_trains_at_once() -> None:
-    method = made("sift", share=0.1, biases=False)
-    before = start()
-    after = weights(method, steps=1, warmup_share=0.0)
-    gradient: dict[str, torch.Tensor] = {}
-
-    class First(Vanilla):
-        def gradients_ready(self, context: Context) -> None:
-            named = context.model.named_parameters()
-            gradient.update({name: p.grad.detach().clone() for name, p in named if p.grad is not None})
-
-    outcome(First(Vanilla.Config()), steps=1)
-    for name, indices in method.indices.items():  # type: ignore[attr-defined]
-        count = int(0.1 * before[name].numel()) + 1
-        order = sorted(range(before[name].numel()), key=lambda at: -float(gradient[name].flatten()[at].abs()))
-        assert set(indices.tolist()) == set(order[:count])
-        moved = (after[name] != before[name]).flatten().nonzero().flatten()
-        assert set(moved.tolist()) <= set(order[:count])
-        assert len(moved)
-
-
-def test_sift_clips_the_norm_of_what_it_trains() -> None:
-    cut = outcome(made("sift", share=0.01), steps=1).log[0]["gradient_norm"]
-    full = outcome(Frozen(lambda name: not attention_or_head(name)), steps=1).log[0]["gradient_norm"]
-    assert cut < full
-
-
-def test_sift_refuses_what_cannot_see_its_vectors() -> None:
-    factory = plugins("methods")["sift"].factory
-
-    class Wrapping(Vanilla):
-        name = "wrapping"
-
-        def wrap_optimizer(self, optimizer: Any, context: Context) -> Any:
-            return optimizer
-
-    assert factory.check(factory.Config(), Training(), "classification", [Vanilla]) == []
-    assert "wrapping" in factory.check(factory.Config(), Training(), "classification", [Wrapping])[0]
-    delayed = factory.Config(delayed_reference=True)
-    assert "weight_decay" in factory.check(delayed, Training(), "classification", [])[0]
+    assert_same(found, expected)
 
 
 @pytest.mark.parametrize(
