@@ -7,6 +7,7 @@ runs. Nothing is downloaded, and models are built without weights.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,7 @@ def method_lines(name: str) -> list[str]:
     factory = plugin("methods", name).factory
     cost = factory.cost
     partners, refused = companions(name)
-    lines = [f"{name}: {factory.summary}", "", f"  {' '.join(inspect.getdoc(factory).split())}"]
+    lines = [f"{name}: {factory.summary}", "", f"  {' '.join((inspect.getdoc(factory) or '').split())}"]
     lines += ["", f"formula  {factory.formula}", "", "settings"]
     width = max(map(len, factory.Config.model_fields), default=0)
     for key, field in factory.Config.model_fields.items():
@@ -56,23 +57,20 @@ def method_lines(name: str) -> list[str]:
     if not factory.Config.model_fields:
         lines.append("  none")
     lines += ["", "search"]
-    lines += [f"  {key}: {', '.join(map(str, values))}" for key, values in factory.search.items()] or [
-        "  none is given"
-    ]
+    grid = [f"  {key}: {', '.join(map(str, values))}" for key, values in factory.search.items()]
+    lines += grid or ["  none is given"]
     lines += ["", "cost of a step against vanilla"]
     lines.append(f"  forward passes {cost.forward:g}, backward passes {cost.backward:g}")
     lines.append(f"  about {cost.time:.2f} times the time, a backward pass counted as two forward passes")
     lines.append(f"  memory beyond vanilla: {cost.memory}")
-    lines += [f"  {text}" for text in alone(factory)]
+    if reasons := list(alone(factory)):
+        lines += ["", "refuses, at default settings of its own and of the training", *reasons]
     lines += ["", "composes with (at default settings)", f"  {', '.join(partners) or 'nothing'}"]
     if refused:
         lines += ["", "does not compose with"]
         lines += [f"  {other}: {'; '.join(reasons)}" for other, reasons in refused.items()]
     lines += ["", f"paper           {factory.paper}", f"reference code  {factory.reference_code or 'none'}"]
-    lines += (
-        ["deviations", *[f"  - {text}" for text in factory.deviations]] if factory.deviations else ["deviations  none"]
-    )
-    return lines
+    return [*lines, "deviations", *[f"  - {text}" for text in factory.deviations or ("none",)]]
 
 
 def alone(factory: Any) -> Iterator[str]:
@@ -82,7 +80,7 @@ def alone(factory: Any) -> Iterator[str]:
         return
     for kind in ("classification", "regression"):
         for reason in factory.check(config, Training(), kind, []):
-            yield f"{kind}: {reason}"
+            yield f"  {kind}: {reason}"
 
 
 def companions(name: str) -> tuple[list[str], dict[str, list[str]]]:
@@ -91,8 +89,8 @@ def companions(name: str) -> tuple[list[str], dict[str, list[str]]]:
     fitting: list[str] = []
     refused: dict[str, list[str]] = {}
     for other, found in plugins("methods").items():
-        if other == name or other == "vanilla" or name == "vanilla":
-            continue  # plain fine-tuning beside a method is that method
+        if other in (name, "vanilla"):  # plain fine-tuning beside a method is that method
+            continue
         reasons = [
             f"both own the {owned}"
             for owned in ("gradients", "criterion")
@@ -153,14 +151,12 @@ def model_lines(name: str) -> list[str]:
 
 
 def _places(names: tuple[str, ...]) -> list[str]:
-    """The modules that hold the parameters: a block as a whole, anything else layer by layer."""
-    if not names:
-        return []
-    parts = [name.split(".") for name in names]
-    shared = [level[0] for level in zip(*parts, strict=False) if len(set(level)) == 1]
-    if len(names) > 6:
-        return [".".join(shared)]
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    """The modules that hold the parameters; where they are many, the one that holds all of them."""
+    places = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    if len(places) < 4:
+        return places
+    levels = zip(*(place.split(".") for place in places), strict=False)
+    return [".".join(level[0] for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels))]
 
 
 def _configuration(name: str) -> tuple[Any, list[str]]:
