@@ -72,6 +72,8 @@ def test_consistency_terms_are_judged_in_each_pass_of_freelb() -> None:
     job, _ = prepared("vanilla", settings(steps=1))
     job.total_steps = 1
     job.methods = [FreeLb(FreeLb.Config(passes=3)), RDrop(RDrop.Config()), Lnsr(Lnsr.Config())]
+    for method in job.methods:
+        method.prepare_model(job.context)
     job.context.model.register_forward_hook(lambda *_: counted.append(1))
     train(job)
     assert len(counted) == 6

@@ -20,7 +20,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("cli", "progress"),
     ("inspection",),
     ("doctor", "cluster", "status", "why", "accept"),
-    ("partial", "cost"),
+    ("partial", "cost", "describe", "scaffold"),
     ("plan",),
     ("requirements",),
     ("jobs",),

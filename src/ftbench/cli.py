@@ -1,4 +1,4 @@
-"""The `ftbench` command: check, plan, list and show studies. Training is the workflow's business.
+"""The `ftbench` command: check, plan, list, show and describe. Training is the workflow's business.
 
 Errors that users can mend are printed without a traceback, and the exit status is 1.
 """
@@ -14,10 +14,12 @@ from typing import Annotated
 
 import typer
 
-from ftbench import inspection
+from ftbench import describe, inspection, scaffold
 from ftbench.config.errors import FtbenchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(describe.app, name="describe")
+app.add_typer(scaffold.app, name="new")
 
 StudyArgument = Annotated[str, typer.Argument(help="name of a study under config/studies, or a path to a file")]
 DataRoot = Annotated[
