@@ -26,7 +26,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("check",),
     ("resolve",),
     ("tuning",),
-    ("stage", "warm", "driver"),
+    ("stage", "warm", "driver", "worker"),
     ("stages",),
     ("report",),
     ("methods", "soups", "attacks", "metrics"),

@@ -61,7 +61,8 @@ def total(deltas: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
     """sum_i w_i T_i."""
     import torch
 
-    return torch.tensordot(torch.tensor(weights, dtype=deltas.dtype), deltas, dims=1)
+    summed: torch.Tensor = torch.tensordot(torch.tensor(weights, dtype=deltas.dtype), deltas, dims=1)
+    return summed
 
 
 def agreeing_mean(deltas: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ftbench.config.errors import FtbenchError
 from ftbench.outputs import Stopped
 from ftbench.training.batches import Batch
+from ftbench.training.dropout import dropout_state
 from ftbench.training.job import RESUMED, Job, Outcome
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
-from ftbench.training.seeds import seed_dropout
+from ftbench.training.seeds import derived, seed_dropout
 from ftbench.training.signals import told_to_stop
 from ftbench.training.weights import plain_state
 
@@ -38,7 +39,8 @@ class _Run:
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
         self.owner = next((method for method in job.methods if method.owns_gradients), None)
         self.judge = next((method for method in job.methods if method.owns_criterion), None)
-        self.waiting: dict[int, int] = {}  # micro-batches not passed yet, by identity: their number in the step
+        self.numbers: dict[int, int] = {}  # of the micro-batches in the step, by identity
+        self.waiting: set[int] = set()  # those not passed yet
         self.best: dict[str, torch.Tensor] | None = None
         self.model: torch.nn.Module = self.context.model
         self.done = 0  # optimiser steps over all phases
@@ -66,6 +68,8 @@ class _Run:
             optimizer = method.wrap_optimizer(optimizer, context)
         if phase:  # forward is wrapped for mixed precision once, not once a phase
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            # an earlier phase prepares the last one: its weights are no result to choose
+            self.best, self.outcome.best_score, self.outcome.best_step = None, None, None
         self.accelerator.free_memory()
         # the gradients are added here and not by a wrapper, so that methods may pass forward as often as they like
         self.model = self.accelerator.prepare_model(context.model, evaluation_mode=True)
@@ -86,16 +90,18 @@ class _Run:
             return functional.mse_loss(logits.squeeze(-1), batch.targets.float())
         return functional.cross_entropy(logits, batch.targets)
 
+    def repeat_dropout(self, batch: Batch) -> None:
+        """Start the dropout of a micro-batch: a stream of its number in the step, whichever process computes it."""
+        context = self.context
+        context.passes = self.numbers.get(id(batch), 0)
+        seed_dropout(context.seed, context.phase, context.step, context.passes)
+
     def backward(self, batch: Batch, rows: int) -> torch.Tensor:
         """One micro-batch: its share of the step's mean loss, whose gradient is added."""
-        import torch
-
-        context = self.context
-        index = self.waiting.pop(id(batch), None)
-        if index is not None:  # its first pass: dropout and noise depend on the micro-batch, not on who computes it
-            context.passes = index
-            if index:
-                torch.manual_seed(derived(context.seed, "dropout", context.phase, context.step, index))
+        if id(batch) in self.waiting:
+            self.waiting.remove(id(batch))
+            self.repeat_dropout(batch)
+        self.context.dropout_state = dropout_state(self.accelerator.device)
         logits = self.forward(batch)
         loss = self.task_loss(logits, batch)
         for method in self.job.methods:
@@ -118,7 +124,8 @@ class _Run:
             method.begin_passes(context)
         processes = self.job.processes
         micro = self.job.batches.step(number)
-        self.waiting = {id(batch): processes.rank + index * processes.count for index, batch in enumerate(micro)}
+        self.numbers = {id(batch): processes.rank + index * processes.count for index, batch in enumerate(micro)}
+        self.waiting = set(self.numbers)
         rows = processes.total(sum(len(batch) for batch in micro))
         if not micro:  # a short last batch has no rows for this process
             loss = torch.zeros((), device=self.accelerator.device)
@@ -235,6 +242,7 @@ def train(job: Job) -> Outcome:
     run = _Run(job)
     context, outcome = job.context, run.outcome
     context.forward, context.task_loss, context.batches = run.forward, run.task_loss, job.batches.epoch
+    context.repeat_dropout = run.repeat_dropout
     context.steps_per_epoch = job.batches.steps_per_epoch
     context.model.train()
     phases = run.phases()
