@@ -105,7 +105,9 @@ def judged_sets(spec: Any, inputs: Mapping[str, Path]) -> list[Judged]:
         elif name in described:
             rows, about = evaluation.filter(compute.equal(evaluation.column("eval_set"), name)), described[name]
         else:
-            raise FtbenchError(f"{spec.path}: found no evaluation set `{name}`; there are {sorted(described)}")
+            raise FtbenchError(
+                f"{spec.path}: found no evaluation set `{name}`; there are {sorted({SELECT, *described})}"
+            )
         labels, values = rows.column("label").to_pylist(), rows.column("value").to_pylist()
         if spec.rows is not None and spec.rows < len(labels):
             chosen = stratified(strata_of(labels, values), spec.rows, numpy_generator(0, "path", name))

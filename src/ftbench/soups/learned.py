@@ -118,7 +118,7 @@ class Mixture:
         model.requires_grad_(False)
         alpha = self.a.detach().softmax(1)
         self.a.grad = alpha * (slopes - (alpha * slopes).sum(1, keepdim=True))
-        return float(loss)
+        return float(loss.detach())
 
 
 class Learned(Recipe):
