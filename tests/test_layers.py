@@ -18,7 +18,7 @@ PACKAGE = SOURCE / "ftbench"
 # not know each other stand on their own in APART.
 ORDER: tuple[tuple[str, ...], ...] = (
     ("cli", "progress"),
-    ("partial",),
+    ("partial", "export"),
     ("plan",),
     ("jobs",),
     ("check",),

@@ -34,7 +34,7 @@ class Mam(AdapterMethod):
         "only the prefixes of the layers there are (the released code adds two networks that encoders never use)",
         "the network that makes the prefixes is saved with the run, although its output would be enough",
     )
-    cost = Cost(forward=1.15, backward=1.0, memory="optimiser state of prefixes, adapters and the head only")
+    cost = Cost(forward=1.0, backward=1.0, memory="optimiser state of prefixes, adapters and the head only")
     search = {
         "settings.virtual_tokens": (16, 30),
         "settings.bottleneck": (16, 64, 512),
