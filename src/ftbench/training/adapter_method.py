@@ -52,6 +52,9 @@ class AdapterMethod(Method):
         """Add the modules to `context.model`; called with a random state of the method's own."""
         raise TypeError(f"{self.name} does not say what it attaches")
 
+    def loaded(self, model: torch.nn.Module) -> None:
+        """Called when saved tensors have been put into a model, for what follows from them."""
+
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
         """One adapter or difference a run: two would be saved in one file that neither could read."""
