@@ -52,6 +52,10 @@ class AdapterMethod(Method):
         """Add the modules to `context.model`; called with a random state of the method's own."""
         raise TypeError(f"{self.name} does not say what it attaches")
 
+    def reader(self) -> AdapterMethod:
+        """The method whose `attach` makes the modules that `export` saved; itself unless it saves other ones."""
+        return self
+
     def loaded(self, model: torch.nn.Module) -> None:
         """Called when saved tensors have been put into a model, for what follows from them."""
 

@@ -105,7 +105,7 @@ class Artifact:
         for name, settings in self.methods:
             factory = plugin("methods", name).factory
             if issubclass(factory, AdapterMethod):
-                built.append(factory(factory.Config.model_validate(settings)))
+                built.append(factory(factory.Config.model_validate(settings)).reader())
         if not built:
             raise FtbenchError(f"{self.file}: holds an adapter, but its record names none of the methods that save one")
         return built
