@@ -44,11 +44,15 @@ def make_bench(folder: Path) -> Path:
     return folder
 
 
-def finetuned(bench: Path, place: Path, method: str, seed: int = 0, **settings: Any) -> dict[str, Any]:
-    """Stage `finetune`; gives its record."""
+def finetuned(
+    bench: Path, place: Path, method: str, seed: int = 0, beside: dict[str, Any] | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Stage `finetune`; gives its record. `beside`: more methods of the run with their settings."""
+    plugs = {method: settings, **(beside or {})}
     spec = {
         "study": "small", "task": "reviews", "model": "tiny", "method": method, "variant": "default", "seed": seed,
-        "methods": [{"name": method, "config": settings}], "kind": "classification", "labels": LABELS,
+        "methods": [{"name": name, "config": config} for name, config in plugs.items()],
+        "kind": "classification", "labels": LABELS,
         "select_metric": "accuracy", "init": "shared",
         "training": {"steps": 12, "batch_size": 8, "learning_rate": 0.05, "max_length": 8, "precision": "fp32"},
     }  # fmt: skip

@@ -26,12 +26,23 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bench(tmp_path_factory.mktemp("bench"))
 
 
-@pytest.mark.parametrize("method", ["lora", "ia3", "houlsby_adapter", "prefix_tuning", "prompt_tuning"])
+@pytest.mark.parametrize(
+    ("method", "settings", "beside"),
+    [
+        ("lora", {}, {}),
+        ("ia3", {}, {}),
+        ("houlsby_adapter", {}, {}),
+        ("prefix_tuning", {"virtual_tokens": 4}, {}),
+        ("prompt_tuning", {"virtual_tokens": 4}, {}),
+        ("lora", {"targets": "all"}, {"dps_dense": {"update_ratio": 0.2}}),
+        ("dsee", {"prune_share": 0.2}, {"dps_dense": {"update_ratio": 0.2}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_predictions_of_a_saved_adapter_are_those_of_the_trained_model(
-    bench: Path, tmp_path: Path, method: str
+    bench: Path, tmp_path: Path, method: str, settings: dict[str, Any], beside: dict[str, Any]
 ) -> None:
-    settings = {"virtual_tokens": 4} if method in ("prefix_tuning", "prompt_tuning") else {}
-    record = finetuned(bench, tmp_path, method, **settings)
+    record = finetuned(bench, tmp_path, method, beside=beside, **settings)
     assert form_of(tmp_path / "model.safetensors") == "adapter"
     stored = load_file(tmp_path / "model.safetensors")
     assert not any(name.endswith("word_embeddings.weight") for name in stored)
