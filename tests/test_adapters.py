@@ -187,6 +187,14 @@ def test_a_network_that_makes_virtual_tokens_is_saved_as_what_it_makes(
     np.testing.assert_allclose(found, predicted(context.model), atol=1e-6)
 
 
+def test_an_adapter_that_another_method_froze_is_refused() -> None:
+    context, adapter = adapted("bert", "lora")
+    probe = method("linear_probe")
+    probe.prepare_model(context)
+    with pytest.raises(FtbenchError, match="nothing that `lora` added is left to train"):
+        trained(context, adapter, probe)
+
+
 def test_two_adapters_in_one_run_are_refused() -> None:
     lora, ia3 = type(method("lora")), type(method("ia3"))
     problems = lora.check(method("lora").config, adapted("bert", "lora")[0].training, "classification", [ia3])
