@@ -20,7 +20,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("cli", "progress"),
     ("inspection",),
     ("doctor", "cluster", "status", "why", "accept"),
-    ("partial", "cost", "describe", "scaffold"),
+    ("partial", "cost", "describe", "scaffold", "export"),
     ("plan",),
     ("requirements",),
     ("jobs",),

@@ -169,6 +169,19 @@ def show(study: StudyArgument = "demo") -> None:
     typer.echo(f"tables: {paths.root}/tables   report: {paths.path('report', page='index.html')}")
 
 
+@app.command("export")
+def export_(
+    artifact: Annotated[str, typer.Argument(help="id of a run or a soup, as the tables have it")],
+    folder: Annotated[Path, typer.Argument(help="new folder to write")],
+    study: Annotated[str, typer.Option(help="name of a study, or a path to a file")] = "demo",
+) -> None:
+    """Write a run or a soup as a folder that transformers loads, with a model card."""
+    from ftbench.export import export
+
+    for line in export(artifact, folder, study):
+        typer.echo(line)
+
+
 @app.command()
 def schema() -> None:
     """Write config/schema.json, the JSON schema of all configuration files, for editors."""
