@@ -26,6 +26,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("stage", "warm", "driver"),
     ("stages",),
     ("report",),
+    ("comparing",),
     ("methods", "soups", "attacks", "metrics"),
     ("training", "data", "tables", "statistics"),
     ("provenance", "fingerprint", "plugins", "outputs", "matrix"),

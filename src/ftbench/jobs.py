@@ -18,6 +18,7 @@ from ftbench.fingerprint import fingerprint
 from ftbench.metrics.base import DEFAULTS
 from ftbench.paths import StudyPaths, data_root, study_paths
 from ftbench.plugins import plugin
+from ftbench.report.results import TABLES
 from ftbench.resolve import Resolver
 from ftbench.stages import (
     base,
@@ -257,11 +258,13 @@ class Jobs:
             "predictions": self._path("predictions", artifact=artifact),
             "audit": self._path("audit", task=cell.task),
         }
-        scored = {*metrics, *self.resolver.default_metrics(cell.task)}
-        if self.resolver.prior_entry:
-            scored |= set(DEFAULTS[self.resolver.prior_entry.kind])
-        modules = tuple(plugin("metrics", metric).module for metric in sorted(scored))
+        modules = tuple(plugin("metrics", metric).module for metric in sorted(self._scored(cell.task)))
         return PlannedJob("score", artifact, spec, modules, inputs)
+
+    def _scored(self, task: str) -> set[str]:
+        """Metrics that any set of a task may be scored by."""
+        prior = DEFAULTS[self.resolver.prior_entry.kind] if self.resolver.prior_entry else ()
+        return {*self.resolver.metrics(task), *self.resolver.default_metrics(task), *prior}
 
     def _resolved(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.study.canonical())
@@ -276,11 +279,14 @@ class Jobs:
 
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
-        return PlannedJob("compare", "study", spec, (), self._tables("runs", "metrics"))
+        inputs = {**self._tables("runs", "metrics"), "results": str(self.paths.root)}
+        shown = set().union(*(self._scored(task) for task in self.study.tasks))
+        modules = tuple(plugin("metrics", name).module for name in sorted(shown))
+        return PlannedJob("compare", "study", spec, modules, inputs)
 
     def report(self) -> PlannedJob:
         spec = report.Spec(study=self.loaded.name, resolved=self._resolved())
-        inputs = self._tables("runs", "metrics", "comparisons", "soups", "missing")
+        inputs = self._tables(*TABLES)
         return PlannedJob("report", "study", spec, (), inputs)
 
 

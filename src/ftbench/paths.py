@@ -53,7 +53,7 @@ WILDCARDS = {
 
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = ("runs", "metrics", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
-COMPARED = ("comparisons",)
+COMPARED = ("comparisons", "standings")
 PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png")
 
 DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"

@@ -21,10 +21,10 @@ rule collect:
         " --outputs {params.outputs} > {log} 2>&1"
 
 
-# Every method against the baseline, paired by seed.
+# Every method with the baseline and with every other, paired by seed and example.
 rule compare:
     input:
-        unpack(PLAN.inputs("compare")),
+        **PLAN.tables(("runs", "metrics")),
     output:
         **PLAN.tables(COMPARED),
     log:

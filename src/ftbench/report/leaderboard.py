@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftbench import matrix
+from ftbench.comparing.scores import leading
 from ftbench.config.study import Study
 from ftbench.report.results import Record, Results
 from ftbench.statistics.baseline import baseline_of
-
-# the leading metrics of classification and regression where a task names none
-LEADING = ("accuracy", "pearson")
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,7 @@ def boards(results: Results) -> list[Board]:
         {
             tuple(row[key] for key in ("task", "model", "eval_set", "metric", "method", "variant")): row["verdict"]
             for row in results.comparisons
+            if row["primary"] and row["scope"] == "baseline"
         },
         {row["soup_id"]: row for row in results.soups},
     )
@@ -160,7 +159,7 @@ def _columns(study: Study, index: _Index, task: str, model: str) -> Iterable[Eva
     if study.prior:
         sets.append((study.prior.name, "prior"))
     for name, role in sets:
-        wanted = LEADING if role == "prior" else (*study.tasks[task].metrics[:1], *LEADING)
+        wanted = leading(study, task, role)
         metric = next((item for item in wanted if (task, model, name, item) in index.shown), wanted[0])
         shown = index.shown.get((task, model, name, metric), {"unit": "fraction", "higher_is_better": True})
         yield EvaluationColumn(name, role, metric, shown["unit"], shown["higher_is_better"])

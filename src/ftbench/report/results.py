@@ -13,7 +13,7 @@ from typing import Any
 
 from ftbench.config.study import Study
 
-TABLES = ("runs", "metrics", "comparisons", "soups", "missing")
+TABLES = ("runs", "metrics", "comparisons", "standings", "soups", "missing")
 Record = dict[str, Any]
 
 
@@ -26,6 +26,7 @@ class Results:
     runs: list[Record]
     metrics: list[Record]
     comparisons: list[Record]
+    standings: list[Record]
     soups: list[Record]
     missing: list[Record]
 

@@ -10,25 +10,22 @@ import pyarrow as pa
 
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, TIME, Column, Table
+from ftbench.tables.comparison import COMPARISONS, STANDINGS
+from ftbench.tables.identity import EVAL_SET as _EVAL_SET
+from ftbench.tables.identity import METHOD as _METHOD
+from ftbench.tables.identity import METRIC as _METRIC
+from ftbench.tables.identity import MODEL as _MODEL
+from ftbench.tables.identity import ROLE as _ROLE
+from ftbench.tables.identity import SEED as _SEED
+from ftbench.tables.identity import STUDY as _STUDY
+from ftbench.tables.identity import TASK as _TASK
+from ftbench.tables.identity import VARIANT as _VARIANT
 
-ROLES = ("id", "ood", "stress", "prior", "select")
 ARTIFACT_KINDS = ("base", "run", "soup", "ensemble")
 STATUSES = ("success", "failed", "collapsed", "missing")
-VERDICTS = ("better", "worse", "no evidence", "too few seeds")
-TESTS = ("paired_t", "sign_flip", "none")
 UNITS = ("fraction", "number")
 LABEL_RULES = ("identity", "argmax_then_merge", "sum_then_argmax")
 
-# Columns that stand in several tables with one meaning.
-_STUDY = Column("study", TEXT, "name of the study")
-_TASK = Column("task", TEXT, "task of the study")
-_MODEL = Column("model", TEXT, "model entry")
-_METHOD = Column("method", TEXT, "method, by the name it has in the study")
-_VARIANT = Column("variant", TEXT, "variant of the method; `default` where none is named")
-_SEED = Column("seed", INTEGER, "seed of the run; equal seeds are paired across methods", low=0)
-_EVAL_SET = Column("eval_set", TEXT, "name of the evaluation set")
-_ROLE = Column("role", TEXT, "what the set is for: in-domain, shifted, stress, prior task, selection", values=ROLES)
-_METRIC = Column("metric", TEXT, "name of the metric plug-in")
 _PROVENANCE = (
     Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),
     Column("checkpoint_sha256", TEXT, "sha256 of the weights file", nullable=True),
@@ -102,36 +99,6 @@ METRICS = Table(
         Column("label_map", TEXT, "how model labels were read in the set's labels; null for regression",
                nullable=True, values=LABEL_RULES),
         Column("resamples", INTEGER, "bootstrap resamples behind the interval", low=0),
-    ),
-    ordered=(("ci_low", "ci_high"),),
-)  # fmt: skip
-
-COMPARISONS = Table(
-    "comparisons",
-    "One row for each method and variant against the baseline, paired by seed.",
-    ("task", "model", "eval_set", "metric", "method", "variant", "baseline", "baseline_variant", "test"),
-    (
-        _STUDY, _TASK, _MODEL, _EVAL_SET, _ROLE, _METRIC, _METHOD, _VARIANT,
-        Column("baseline", TEXT, "method compared with"),
-        Column("baseline_variant", TEXT, "its variant: `default`, or the first by name"),
-        Column("test", TEXT, "paired_t; sign_flip where all differences are equal, so that a t-test has no"
-               " meaning; none below two pairs", values=TESTS),
-        Column("higher_is_better", FLAG, "direction of the metric"),
-        Column("n_pairs", INTEGER, "seeds for which both scores exist", low=0),
-        Column("n_missing", INTEGER, "seeds of the study without such a pair", low=0),
-        Column("mean", NUMBER, "mean of the method over the seeds; null while a pair is missing",
-               nullable=True),
-        Column("baseline_mean", NUMBER, "mean of the baseline over the seeds; null while a pair is missing",
-               nullable=True),
-        Column("difference", NUMBER, "mean of method minus baseline over the pairs", nullable=True),
-        Column("ci_low", NUMBER, "lower end of its 95 % interval over seeds", nullable=True),
-        Column("ci_high", NUMBER, "upper end of that interval", nullable=True),
-        Column("p_value", NUMBER, "two-sided p of the test", nullable=True, low=0, high=1),
-        Column("p_adjusted", NUMBER, "Holm-adjusted p within the family; null with too few seeds",
-               nullable=True, low=0, high=1),
-        Column("family", TEXT, "the comparisons adjusted together: one task, model and metric"),
-        Column("family_size", INTEGER, "tested comparisons in the family", low=0),
-        Column("verdict", TEXT, "in words, at 5 % after adjustment", values=VERDICTS),
     ),
     ordered=(("ci_low", "ci_high"),),
 )  # fmt: skip
@@ -253,7 +220,7 @@ PREDICTIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        RUNS, METRICS, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
+        RUNS, METRICS, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
     )
 }  # fmt: skip
 
