@@ -102,6 +102,11 @@ class StudyPaths:
         """Resume checkpoints, locks and records of failures: never a result."""
         return self.root / ".work"
 
+    @property
+    def read_before(self) -> Path:
+        """What `collect` read of the scores before, so that it reads again only what changed."""
+        return self.work / "collected" / "metrics.parquet"
+
     def failure(self, stage: str, cell: str) -> Path:
         """Where a failed job leaves its reason."""
         return self.work / "failures" / f"{stage}--{cell.replace('/', '--')}.json"

@@ -48,7 +48,7 @@ def checked(name: str, content: pa.Table | Iterable[Mapping[str, Any]], path: Pa
     """What `write_table` would write, or its error; `path` is the file that the error names."""
     declared = table_named(name)
     arrow = content if isinstance(content, pa.Table) else _from_rows(declared, content, path)
-    arrow = _in_shape(declared, arrow, path)
+    arrow = in_shape(declared, arrow, path)
     _refuse(declared, arrow, path, "The stage that writes this is at fault; report it with its log.")
     return arrow
 
@@ -78,7 +78,7 @@ def read_table(name: str, path: Path) -> pa.Table:
     absent = [name for name in needed if name not in arrow.column_names]
     if absent:
         raise FtbenchError(problem(file=path, key=absent[0], found="no such column", fix=_AGAIN))
-    arrow = _in_shape(declared, arrow, path)
+    arrow = in_shape(declared, arrow, path)
     _refuse(declared, arrow, path, _AGAIN)
     return arrow
 
@@ -151,8 +151,11 @@ def _value(column: Column, value: Any) -> Any:
     return value
 
 
-def _in_shape(declared: Table, arrow: pa.Table, path: Path) -> pa.Table:
-    """The columns in order and of the declared types; absent nullable columns become null."""
+def in_shape(declared: Table, arrow: pa.Table, path: Path) -> pa.Table:
+    """The columns in order and of the declared types; absent nullable columns become null.
+
+    Raises `FtbenchError` for unknown columns, absent required ones and values that do not fit the type.
+    """
     unknown = [name for name in arrow.column_names if name not in declared.names]
     if unknown:
         raise FtbenchError(
