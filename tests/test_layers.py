@@ -18,10 +18,12 @@ PACKAGE = SOURCE / "ftbench"
 # not know each other stand on their own in APART.
 ORDER: tuple[tuple[str, ...], ...] = (
     ("cli", "progress"),
+    ("reading",),
     ("partial",),
     ("plan",),
     ("jobs",),
     ("check",),
+    ("cited",),
     ("resolve",),
     ("stage", "warm", "driver"),
     ("stages",),

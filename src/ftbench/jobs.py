@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ftbench import matrix
+from ftbench.cited import cited_sources
 from ftbench.config.load import Catalogue, LoadedStudy
 from ftbench.config.strict import Strict
 from ftbench.config.study import Study, Training
@@ -285,7 +286,8 @@ class Jobs:
         return PlannedJob("compare", "study", spec, modules, inputs)
 
     def report(self) -> PlannedJob:
-        spec = report.Spec(study=self.loaded.name, resolved=self._resolved())
+        sources = cited_sources(self.study, self.catalogue)
+        spec = report.Spec(study=self.loaded.name, resolved=self._resolved(), sources=sources)
         inputs = self._tables(*TABLES)
         return PlannedJob("report", "study", spec, (), inputs)
 

@@ -54,7 +54,9 @@ WILDCARDS = {
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = ("runs", "metrics", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
 COMPARED = ("comparisons", "standings")
-PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png")
+PAGES = (
+    "index.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib", "id_ood.png",
+)  # fmt: skip
 
 DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"
 
