@@ -18,7 +18,7 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="file 
 
 def add_commands(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (show, query, compare, table):
+    for command in (show, query, compare, table, bundle, verify, merge):
         app.command()(command)
 
 
@@ -164,3 +164,63 @@ def _pair(text: str) -> tuple[str, str]:
     if not found:
         raise FtbenchError(f"found `--only {text}`; expected NAME=VALUE, for example task=reviews")
     return name.strip(), value.strip()
+
+
+def bundle(
+    study: StudyArgument,
+    out: Annotated[Path, typer.Argument(help="archive to write, a .zip file")],
+    weights: Annotated[bool, typer.Option("--weights", help="pack the weights of runs and soups too")] = False,
+    predictions: Annotated[bool, typer.Option("--predictions", help="pack the stored predictions too")] = False,
+) -> None:
+    """Pack tables, records, provenance and report of a study into one archive with digests."""
+    import json
+
+    from ftbench.config.load import load_study
+    from ftbench.reading.bundle import bundle as pack
+    from ftbench.reading.folders import folder_of
+
+    folder, loaded = folder_of(study), load_study(study, Path())
+    manifest = pack(folder, out, json.loads(loaded.study.canonical()), weights, predictions)
+    size = sum(item["size"] for item in manifest["files"].values())
+    typer.echo(f"{out}: {len(manifest['files'])} files, {size / 2**20:.1f} MiB before packing")
+
+
+def verify(archive: Annotated[Path, typer.Argument(help="archive that `ftbench bundle` made")]) -> None:
+    """Check an archive: every file is there with its digest, nothing else is, and the tables are valid."""
+    from ftbench.reading.archive import checked_tables, unpacked, verified
+
+    manifest = verified(archive)
+    with unpacked(archive) as root:
+        counts = checked_tables(root)
+    tables = ", ".join(f"{name} {count}" for name, count in counts.items())
+    typer.echo(f"{archive}: {len(manifest['files'])} files as listed; rows of tables: {tables}")
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(help="folder for the joined results")],
+    sites: Annotated[list[str], typer.Argument(help="archives, or folders of results, of two or more sites")],
+    study: Annotated[
+        str | None, typer.Option(help="study that spans all sites; compares and reports the joined tables")
+    ] = None,
+) -> None:
+    """Join the tables of several sites; refuses what does not match and says why."""
+    from contextlib import ExitStack
+
+    from ftbench.reading.archive import unpacked
+    from ftbench.reading.folders import folder_of
+    from ftbench.reading.merge import merge as join
+    from ftbench.reading.rebuild import compare_and_report
+
+    if len(sites) < 2:
+        raise FtbenchError(f"found {len(sites)} site; expected two or more to join")
+    if (out / "tables").exists():
+        raise FtbenchError(f"{out}: found tables that are there already. Name another folder, or remove it.")
+    with ExitStack() as opened:
+        folders = {
+            site: opened.enter_context(unpacked(Path(site))) if site.endswith(".zip") else folder_of(site).tables.root
+            for site in sites
+        }
+        counts = join(folders, out, out.resolve().name)
+    typer.echo(f"{out}/tables: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+    if study is not None:
+        typer.echo(f"report: {compare_and_report(study, out)}")
