@@ -168,7 +168,7 @@ class Folder:
         compared = {name: self.table(name) for name in COMPARED}
         inputs = {**{name: self.table(name) for name in ("runs", "metrics")}, "results": self.places.root}
         self.stage("compare", spec, inputs, compared)
-        inputs = {name: self.table(name) for name in TABLES}
+        inputs = {**{name: self.table(name) for name in TABLES}, "results": self.places.root}
         self.stage("report", spec, inputs, {page: self.places.path("report", page=page) for page in PAGES})
         return load("demo", self.study, inputs)
 

@@ -288,7 +288,7 @@ class Jobs:
     def report(self) -> PlannedJob:
         sources = cited_sources(self.study, self.catalogue)
         spec = report.Spec(study=self.loaded.name, resolved=self._resolved(), sources=sources)
-        inputs = self._tables(*TABLES)
+        inputs = {**self._tables(*TABLES), "results": str(self.paths.root)}
         return PlannedJob("report", "study", spec, (), inputs)
 
 

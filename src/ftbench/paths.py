@@ -54,8 +54,10 @@ WILDCARDS = {
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = ("runs", "metrics", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
 COMPARED = ("comparisons", "standings")
+FIGURES = ("id_ood", "forgetting", "cost", "calibration", "curves", "soups")
 PAGES = (
-    "index.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib", "id_ood.png",
+    "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
+    *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
 )  # fmt: skip
 
 DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"

@@ -1,4 +1,5 @@
 from ftbench.paths import COLLECTED, COMPARED
+from ftbench.report.results import TABLES
 
 
 # The tables of the study, from everything that its jobs left.
@@ -44,7 +45,7 @@ rule compare:
 # The page, the leaderboard and the figures.
 rule report:
     input:
-        unpack(PLAN.inputs("report")),
+        **PLAN.tables(TABLES),
     output:
         **PLAN.pages(),
     log:

@@ -6,6 +6,7 @@ seed of the study has a score; it is never taken over the seeds that happen to b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +34,8 @@ class Cell:
     """A score on one set. `mean` is null unless all `expected` scores are there.
 
     `low` and `high` are the lowest and highest seed of a method, and the interval over examples of a soup or
-    base model. `change` is the mean minus the score of the model before fine-tuning, on prior sets.
+    base model. `reach` is half the 95 % t interval of the mean over seeds. `change` is the mean minus the score of
+    the model before fine-tuning, on prior sets.
     """
 
     mean: float | None
@@ -43,6 +45,7 @@ class Cell:
     expected: int
     verdict: str | None = None
     change: float | None = None
+    reach: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,17 @@ def mean_of_all(values: Sequence[float | None], expected: int) -> float | None:
     return sum(present) / len(present) if present and len(present) == expected else None
 
 
+def half_interval(values: Sequence[float]) -> float | None:
+    """Half the 95 % t interval of the mean of scores over seeds; null with one seed."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    if len(values) < 2:
+        return None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return error * float(stdtrit(len(values) - 1, 0.975))
+
+
 def _board(study: Study, index: _Index, task: str, model: str, metric: str | None) -> Board:
     columns = tuple(_columns(study, index, task, model, metric))
     base = None
@@ -193,6 +207,7 @@ def _over_seeds(
         expected=len(runs),
         verdict=verdict,
         change=mean - before if mean is not None and before is not None else None,
+        reach=half_interval(present) if mean is not None else None,
     )
 
 

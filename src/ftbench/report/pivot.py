@@ -13,7 +13,7 @@ from ftbench import matrix
 from ftbench.comparing.scores import leading
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.report.grid import NO_VALUE, number
-from ftbench.report.leaderboard import method_label
+from ftbench.report.leaderboard import half_interval, method_label
 from ftbench.report.results import Record, Results
 from ftbench.statistics.baseline import baseline_of
 
@@ -183,14 +183,8 @@ def _reason(results: Results, runs: Sequence[str], found: Sequence[Record | None
 
 
 def _reach(values: Sequence[float], unit: str) -> str:
-    """Half the 95 % t interval over seeds; none with one seed."""
-    import numpy as np
-    from scipy.special import stdtrit
-
-    if len(values) < 2:
-        return ""
-    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return number(float(stdtrit(len(values) - 1, 0.975)) * error, unit)
+    half = half_interval(values)
+    return "" if half is None else number(half, unit)
 
 
 def caption(results: Results, table: Pivot) -> str:

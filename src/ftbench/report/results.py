@@ -13,7 +13,7 @@ from typing import Any
 
 from ftbench.config.study import Study
 
-TABLES = ("runs", "metrics", "comparisons", "standings", "soups", "missing")
+TABLES = ("runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "missing")
 Record = dict[str, Any]
 
 
@@ -28,6 +28,7 @@ class Results:
     comparisons: list[Record]
     standings: list[Record]
     soups: list[Record]
+    soup_ingredients: list[Record]
     missing: list[Record]
 
 
