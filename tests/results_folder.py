@@ -11,7 +11,7 @@ import numpy as np
 
 from ftbench import matrix
 from ftbench.config.study import Study
-from ftbench.paths import COLLECTED, PAGES, StudyPaths
+from ftbench.paths import COLLECTED, COMPARED, PAGES, StudyPaths
 from ftbench.report.results import TABLES, Results, load
 from ftbench.stage import execute
 from ftbench.tables.store import read_table, write_table
@@ -48,6 +48,7 @@ def small_study(**changes: Any) -> Study:
         "baseline": "plain",
         "prior": {"name": "old", "dataset": "old"},
         "soups": {"uniform": {"recipe": "uniform"}},
+        "statistics": {"resamples": 1000},
     }
     return Study.model_validate({**content, **changes})
 
@@ -164,9 +165,10 @@ class Folder:
         spec = {"study": "demo", "resolved": json.loads(self.study.canonical())}
         collected = {name: self.table(name) for name in COLLECTED}
         self.stage("collect", spec, {"results": self.places.root}, collected)
-        compared = {"comparisons": self.table("comparisons")}
-        self.stage("compare", spec, {name: self.table(name) for name in ("runs", "metrics")}, compared)
-        inputs = {name: self.table(name) for name in TABLES}
+        compared = {name: self.table(name) for name in COMPARED}
+        inputs = {**{name: self.table(name) for name in ("runs", "metrics")}, "results": self.places.root}
+        self.stage("compare", spec, inputs, compared)
+        inputs = {**{name: self.table(name) for name in TABLES}, "results": self.places.root}
         self.stage("report", spec, inputs, {page: self.places.path("report", page=page) for page in PAGES})
         return load("demo", self.study, inputs)
 

@@ -48,7 +48,9 @@ def _last_line(output: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", ["train_throughput", "graph", "study_vs_scripts", "method_cost"])
+@pytest.mark.parametrize(
+    "name", ["train_throughput", "graph", "study_vs_scripts", "method_cost", "comparisons", "collect"]
+)
 def test_help_tells_what_is_measured(name: str) -> None:
     assert "--help" in _run(name, "--help")
 
@@ -90,3 +92,12 @@ def test_method_cost_measures_methods_beside_what_their_passes_predict() -> None
     assert content["methods"]["freelb"]["ratio"] > 1
     assert content["methods"]["freelb"]["peak_mib"] > 0
     assert "unknown method" in content["not_measured"]["no_such"]
+
+
+def test_comparisons_and_collect_measure_time_and_memory_on_tiny_studies() -> None:
+    sizes = ("--artifacts", "10", "--seeds", "5", "--sets", "2", "--rows", "30", "--resamples", "200")
+    compared = _last_line(_run("comparisons", *sizes))
+    assert compared["seconds"] > 0
+    assert compared["peak_growth_at_four_times"] > 0
+    collected = _last_line(_run("collect", "--cells", "20", "--sets", "1", "--metrics", "2"))
+    assert set(collected["cases"]) == {"all cells new", "nothing new", "one cell new"}

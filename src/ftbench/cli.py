@@ -16,6 +16,7 @@ import typer
 
 from ftbench import describe, inspection, scaffold
 from ftbench.config.errors import FtbenchError
+from ftbench.reading.commands import add_commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(describe.app, name="describe")
@@ -153,22 +154,6 @@ def tables(study: StudyArgument = "demo") -> None:
         typer.echo(line)
 
 
-@app.command()
-def show(study: StudyArgument = "demo") -> None:
-    """Print the leaderboard of a study, and where its tables and its report are."""
-    from ftbench.config.load import load_study
-    from ftbench.partial import newest
-    from ftbench.paths import study_paths
-    from ftbench.report.results import TABLES, load
-    from ftbench.report.terminal import show as print_leaderboard
-
-    loaded = load_study(study, Path())
-    paths = newest(study_paths(loaded.name))
-    files = {table: paths.path("tables", table=table) for table in TABLES}
-    print_leaderboard(load(loaded.name, loaded.study, files))
-    typer.echo(f"tables: {paths.root}/tables   report: {paths.path('report', page='index.html')}")
-
-
 @app.command("export")
 def export_(
     artifact: Annotated[str, typer.Argument(help="id of a run or a soup, as the tables have it")],
@@ -194,6 +179,9 @@ def schema() -> None:
         raise FtbenchError("found no folder config here; run this in the project's folder")
     file.write_text(json.dumps(json_schemas(), indent=1, sort_keys=True) + "\n")
     typer.echo(f"written: {file}")
+
+
+add_commands(app)
 
 
 def main() -> None:

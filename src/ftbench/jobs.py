@@ -9,11 +9,13 @@ import json
 from typing import Any
 
 from ftbench import matrix, paths
+from ftbench.cited import cited_sources
 from ftbench.config.study import Training
 from ftbench.data_jobs import PlannedJob
 from ftbench.family_jobs import FamilyJobs
 from ftbench.metrics.base import DEFAULTS
 from ftbench.plugins import plugin
+from ftbench.report.results import TABLES
 from ftbench.stages import (
     collect,
     compare,
@@ -177,11 +179,13 @@ class Jobs(FamilyJobs):
             "predictions": self._path("predictions", artifact=artifact),
             "audit": self._path("audit", task=cell.task),
         }
-        scored = {*metrics, *self.resolver.default_metrics(cell.task)}
-        if self.resolver.prior_entry:
-            scored |= set(DEFAULTS[self.resolver.prior_entry.kind])
-        modules = tuple(plugin("metrics", metric).module for metric in sorted(scored))
+        modules = tuple(plugin("metrics", metric).module for metric in sorted(self._scored(cell.task)))
         return PlannedJob("score", artifact, spec, modules, inputs)
+
+    def _scored(self, task: str) -> set[str]:
+        """Metrics that any set of a task may be scored by."""
+        prior = DEFAULTS[self.resolver.prior_entry.kind] if self.resolver.prior_entry else ()
+        return {*self.resolver.metrics(task), *self.resolver.default_metrics(task), *prior}
 
     def _resolved(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.study.canonical())
@@ -196,11 +200,15 @@ class Jobs(FamilyJobs):
 
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
-        return PlannedJob("compare", "study", spec, (), self._tables("runs", "metrics"))
+        inputs = {**self._tables("runs", "metrics"), "results": str(self.paths.root)}
+        shown = set().union(*(self._scored(task) for task in self.study.tasks))
+        modules = tuple(plugin("metrics", name).module for name in sorted(shown))
+        return PlannedJob("compare", "study", spec, modules, inputs)
 
     def report(self) -> PlannedJob:
-        spec = report.Spec(study=self.loaded.name, resolved=self._resolved())
-        inputs = self._tables("runs", "metrics", "comparisons", "soups", "paths", "barriers", "missing")
+        sources = cited_sources(self.study, self.catalogue)
+        spec = report.Spec(study=self.loaded.name, resolved=self._resolved(), sources=sources)
+        inputs = {**self._tables(*TABLES), "results": str(self.paths.root)}
         return PlannedJob("report", "study", spec, (), inputs)
 
 

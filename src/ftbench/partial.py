@@ -40,7 +40,7 @@ def build_tables(study: str) -> Iterator[str]:
         job = plan.job(stage)
         inputs = {"results": plan.paths.root, "outdated": listed}
         if stage != "collect":
-            inputs = {name: tables[name] for name in job.inputs}
+            inputs = {name: tables.get(name, Path(path)) for name, path in job.inputs.items()}
         execute(stage, job.spec.model_dump(mode="json"), inputs, outputs, plan.paths.work, job.source)
     missing = parquet.read_table(tables["missing"]).to_pylist()
     yield f"tables from what exists: {places.root}/tables, {len(missing)} missing"

@@ -70,8 +70,12 @@ COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
     "overlap", "missing",
 )  # fmt: skip
-COMPARED = ("comparisons",)
-PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png")
+COMPARED = ("comparisons", "standings")
+FIGURES = ("id_ood", "forgetting", "cost", "calibration", "curves", "soups")
+PAGES = (
+    "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
+    *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
+)  # fmt: skip
 
 DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"
 
@@ -123,6 +127,11 @@ class StudyPaths:
     def sources(self) -> Path:
         """Notes of what the source fingerprints of past runs were made of."""
         return self.work / "sources"
+
+    @property
+    def read_before(self) -> Path:
+        """What `collect` read of the scores before, so that it reads again only what changed."""
+        return self.work / "collected" / "metrics.parquet"
 
     def failure(self, stage: str, cell: str) -> Path:
         """Where a failed job leaves its reason."""

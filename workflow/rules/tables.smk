@@ -1,4 +1,5 @@
 from ftbench.paths import COLLECTED, COMPARED
+from ftbench.report.results import TABLES
 
 
 # The tables of the study, from everything that its jobs left.
@@ -23,10 +24,10 @@ rule collect:
         " --outputs {params.outputs} > {log} 2>&1"
 
 
-# Every method against the baseline, paired by seed.
+# Every method with the baseline and with every other, paired by seed and example.
 rule compare:
     input:
-        unpack(PLAN.inputs("compare")),
+        **PLAN.tables(("runs", "metrics")),
     output:
         **PLAN.tables(COMPARED),
     log:
@@ -48,7 +49,7 @@ rule compare:
 # The page, the leaderboard and the figures.
 rule report:
     input:
-        unpack(PLAN.inputs("report")),
+        **PLAN.tables(TABLES),
     output:
         **PLAN.pages(),
     log:

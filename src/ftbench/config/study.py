@@ -178,6 +178,20 @@ class PathEntry(Family):
     rows: int | None = Field(300, gt=0, description="fixed stratified subset of each set; null: all rows")
 
 
+class Statistics(Strict):
+    """How methods are compared, and which claims are adjusted together."""
+
+    family: Literal["metric", "set", "study"] = Field(
+        "metric",
+        description="claims adjusted together: of one task, model and metric; of one set of these; of the whole study",
+    )
+    adjustment: Literal["holm", "bh"] = Field(
+        "holm", description="holm: chance of any false claim at 5 %; bh: expected share of false claims at 5 %"
+    )
+    pairs: bool = Field(True, description="compare all pairs of methods too, not only each with the baseline")
+    resamples: int = Field(10_000, ge=100, description="bootstrap resamples of seeds and examples; more cost time")
+
+
 class Study(Strict):
     """A study: tasks x models x methods x variants x seeds, with soups and evaluations."""
 
@@ -192,9 +206,7 @@ class Study(Strict):
     methods: dict[Name, MethodEntry | None] = Field(min_length=1)
     baseline: Name | None = Field(None, description="method the others are compared with; null: vanilla if present")
     training: Training = Training()
-    processes: int = Field(
-        1, gt=0, le=64, description="processes of one run on one machine, each with a GPU of its own"
-    )
+    statistics: Statistics = Statistics()
     prior: Prior | None = None
     tuning: Tuning | None = None
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)

@@ -111,6 +111,8 @@ def _entry(kind: str, cell: Cell, column: EvaluationColumn) -> Entry:
         gap = f"{cell.n} of {cell.expected} seeds" if kind == "run" else ""
         return Entry(NO_VALUE, gap, gap)
     notes, brief = [], []
+    if cell.reach is not None:
+        notes.append(f"± {number(cell.reach, column.unit)}")
     if cell.low is not None and cell.high is not None and cell.low < cell.high:
         notes.append(f"{number(cell.low, column.unit)} to {number(cell.high, column.unit)}")
     if cell.change is not None:

@@ -13,7 +13,9 @@ from typing import Any
 
 from ftbench.config.study import Study
 
-TABLES = ("runs", "metrics", "comparisons", "soups", "paths", "barriers", "missing")
+TABLES = (
+    "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
+)  # fmt: skip
 Record = dict[str, Any]
 
 
@@ -26,9 +28,11 @@ class Results:
     runs: list[Record]
     metrics: list[Record]
     comparisons: list[Record]
+    standings: list[Record]
     soups: list[Record]
     paths: list[Record]
     barriers: list[Record]
+    soup_ingredients: list[Record]
     missing: list[Record]
 
 

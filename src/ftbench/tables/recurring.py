@@ -7,8 +7,6 @@ from ftbench.tables.column import FLAG, INTEGER, TEXT, TIME, Column
 ROLES = ("id", "ood", "stress", "prior", "select")
 ARTIFACT_KINDS = ("base", "run", "soup", "ensemble")
 STATUSES = ("success", "failed", "collapsed", "missing")
-VERDICTS = ("better", "worse", "no evidence", "too few seeds")
-TESTS = ("paired_t", "sign_flip", "none")
 UNITS = ("fraction", "number")
 LABEL_RULES = ("identity", "argmax_then_merge", "sum_then_argmax")
 

@@ -76,8 +76,8 @@ class Scan:
             self.absent(cell, stage, str(error))
             return None
 
-    def metrics(self, artifact: str, waits_for: str | None) -> pa.Table | None:
-        """The scores of an artifact, only if everything that they were made from exists too.
+    def scores(self, artifact: str, waits_for: str | None) -> Path | None:
+        """The file of an artifact's scores, only if everything that they were made from exists too.
 
         `waits_for` is the stage that left the artifact without a result, if one did: scores of an older
         artifact may still lie there and must not pass for its own.
@@ -93,7 +93,7 @@ class Scan:
         if waits_for is None and artifact in self.outdated.get("score", {}):
             self.absent(artifact, "score", self.outdated["score"][artifact])
             return None
-        return None if waits_for else self.table("metrics", file, artifact, "score")
+        return None if waits_for else file
 
     def failures_below(self, cell: str) -> None:
         """Add the failures of the cells that a cell is made of: those whose name begins with its own."""

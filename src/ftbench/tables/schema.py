@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
+from ftbench.tables.comparison import COMPARISONS, STANDINGS
 from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
 from ftbench.tables.recurring import (
     ARTIFACT_KINDS,
@@ -24,10 +25,8 @@ from ftbench.tables.recurring import (
     STATUSES,
     STUDY,
     TASK,
-    TESTS,
     UNITS,
     VARIANT,
-    VERDICTS,
 )
 
 _STUDY, _TASK, _MODEL, _METHOD, _VARIANT, _SEED = STUDY, TASK, MODEL, METHOD, VARIANT, SEED
@@ -98,36 +97,6 @@ METRICS = Table(
         Column("label_map", TEXT, "how model labels were read in the set's labels; null for regression",
                nullable=True, values=LABEL_RULES),
         Column("resamples", INTEGER, "bootstrap resamples behind the interval", low=0),
-    ),
-    ordered=(("ci_low", "ci_high"),),
-)  # fmt: skip
-
-COMPARISONS = Table(
-    "comparisons",
-    "One row for each method and variant against the baseline, paired by seed.",
-    ("task", "model", "eval_set", "metric", "method", "variant", "baseline", "baseline_variant", "test"),
-    (
-        _STUDY, _TASK, _MODEL, _EVAL_SET, _ROLE, _METRIC, _METHOD, _VARIANT,
-        Column("baseline", TEXT, "method compared with"),
-        Column("baseline_variant", TEXT, "its variant: `default`, or the first by name"),
-        Column("test", TEXT, "paired_t; sign_flip where all differences are equal, so that a t-test has no"
-               " meaning; none below two pairs", values=TESTS),
-        Column("higher_is_better", FLAG, "direction of the metric"),
-        Column("n_pairs", INTEGER, "seeds for which both scores exist", low=0),
-        Column("n_missing", INTEGER, "seeds of the study without such a pair", low=0),
-        Column("mean", NUMBER, "mean of the method over the seeds; null while a pair is missing",
-               nullable=True),
-        Column("baseline_mean", NUMBER, "mean of the baseline over the seeds; null while a pair is missing",
-               nullable=True),
-        Column("difference", NUMBER, "mean of method minus baseline over the pairs", nullable=True),
-        Column("ci_low", NUMBER, "lower end of its 95 % interval over seeds", nullable=True),
-        Column("ci_high", NUMBER, "upper end of that interval", nullable=True),
-        Column("p_value", NUMBER, "two-sided p of the test", nullable=True, low=0, high=1),
-        Column("p_adjusted", NUMBER, "Holm-adjusted p within the family; null with too few seeds",
-               nullable=True, low=0, high=1),
-        Column("family", TEXT, "the comparisons adjusted together: one task, model and metric"),
-        Column("family_size", INTEGER, "tested comparisons in the family", low=0),
-        Column("verdict", TEXT, "in words, at 5 % after adjustment", values=VERDICTS),
     ),
     ordered=(("ci_low", "ci_high"),),
 )  # fmt: skip
@@ -225,8 +194,8 @@ PREDICTIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        RUNS, METRICS, TUNING, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS, PRETRAIN_SAMPLES,
-        OVERLAP, MISSING, PREDICTIONS,
+        RUNS, METRICS, TUNING, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS,
+        PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
     )
 }  # fmt: skip
 
