@@ -13,6 +13,7 @@ from test_conformance import STEPS, prepared, settings
 from ftbench.methods.base import Context, Method
 from ftbench.methods.vanilla import Vanilla
 from ftbench.plugins import plugins
+from ftbench.training.artifact import decode_difference
 from ftbench.training.batches import EpochBatches
 from ftbench.training.examples import Encoded
 from ftbench.training.job import Job, Outcome
@@ -55,7 +56,12 @@ def weights(*methods: Method, steps: int = STEPS, **training: Any) -> Weights:
     """The weights at the end of a run."""
     found = outcome(*methods, steps=steps, **training).weights
     assert found is not None
-    return found
+    return whole(start(), found)
+
+
+def whole(before: Weights, saved: Weights) -> Weights:
+    """All weights from what a run saves: those, or the entries that it changed."""
+    return decode_difference(before, saved)
 
 
 def family_job(family: str, *methods: Method, steps: int = 3, labels: int = 3, seed: int = 1) -> Job:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from golden import case, needs_golden, run_toy
-from method_runs import Frozen, assert_same, changed, close, family_job, made, outcome, start, weights
+from method_runs import Frozen, assert_same, changed, close, family_job, made, outcome, start, weights, whole
 from model_families import FAMILIES
 
 from ftbench.config.study import Training
@@ -50,8 +50,10 @@ def test_sift_changes_at_most_its_share_of_every_attention_tensor(family: str) -
     method = made("sift", share=0.05)
     given = family_job(family, method)
     model, before = given.context.model, given.context.initial
-    found = train(given).weights
-    assert found is not None
+    saved = train(given).weights
+    assert saved is not None
+    assert any(name.endswith(":indices") for name in saved)
+    found = whole(before, saved)
     vectors = method.vectors  # type: ignore[attr-defined]
     inside = {name for block in layer_groups(model).blocks for name in block}
     assert set(vectors) <= inside

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from golden import Recorder, case, needs_golden, run_toy, unpacked
-from method_runs import Frozen, assert_same, changed, close, job, made, outcome, start, weights
+from method_runs import Frozen, assert_same, changed, close, job, made, outcome, start, weights, whole
 from test_conformance import _stop_after
 
 from ftbench.config.errors import FtbenchError
@@ -84,7 +84,7 @@ def test_lt_sft_with_all_entries_is_plain_fine_tuning_in_its_last_phase() -> Non
                 module.p = 0.0
         found = train(given).weights
         assert found is not None
-        return found
+        return whole(start(), found)
 
     all_entries = without_dropout(made("lt_sft", share=1.0, full_share=4 / 12), steps=12)
     assert_same(all_entries, without_dropout(steps=8), tolerance=1e-6)
@@ -129,7 +129,7 @@ def test_the_penalty_of_lt_sft_is_the_derivative_of_its_formula() -> None:
 def test_lt_sft_keeps_the_best_of_its_last_phase_and_no_dense_model() -> None:
     found = outcome(made("lt_sft", entries=100), keep="best", evaluations=2, learning_rate=1e-2, **PLAIN)
     assert found.weights is not None
-    assert entries_changed(start(), found.weights) <= 100
+    assert entries_changed(start(), whole(start(), found.weights)) <= 100
 
 
 def test_lt_sft_leaves_normalisation_when_asked() -> None:
@@ -177,7 +177,7 @@ def test_a_run_stopped_in_any_phase_resumes_to_the_same_weights(
     resumed.checkpoints, resumed.context.initial = Checkpoints(tmp_path), {}
     found = train(resumed).weights
     assert found is not None
-    assert_same(found, expected)
+    assert_same(whole(start(), found), expected)
 
 
 @pytest.mark.parametrize(

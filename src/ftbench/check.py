@@ -121,6 +121,9 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
     if not all(factories):
         return
     classes = [factory.factory for factory in factories]
+    forms = {factory.saves for factory in classes} - {"model"}
+    if len(forms) > 1:
+        found.add(key, f"methods of one run that save {sorted(forms)}", "one form of what is saved")
     for owned in ("gradients", "criterion"):
         owners = [factory.name for factory in classes if getattr(factory, f"owns_{owned}")]
         if len(owners) > 1:

@@ -44,6 +44,7 @@ class LtSft(Method):
     cost = Cost(forward=1.0, backward=1.0, memory="two copies of all weights and 1 mask byte per weight")
     search = {"settings.share": (0.01, 0.05, 0.1)}  # 0.01 is the reference's; the paper names numbers of entries
     selects_entries = True
+    saves = "difference"
     needs_initial = True
 
     class Config(Strict):
@@ -159,6 +160,11 @@ class LtSft(Method):
 
     def after_step(self, context: Context) -> None:
         self.frozen.settle()
+
+    def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
+        from ftbench.training.artifact import changed_entries
+
+        return changed_entries(state, context)
 
     def state_dict(self) -> State:
         parts = {"masks": self.masks, "start": self.start}

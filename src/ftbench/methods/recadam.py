@@ -86,7 +86,7 @@ class RecAdam(Method):
             return
         model = context.model
         with torch.random.fork_rng():
-            torch.manual_seed(derived(context.seed, "noise", self.name, "start"))
+            torch.manual_seed(derived(context.init_seed, "noise", self.name, "start"))
             drawn = dict(type(model)(model.config).named_parameters())
         for name, parameter in model.named_parameters():
             if name in drawn and drawn[name].shape == parameter.shape and not is_head(name, model):

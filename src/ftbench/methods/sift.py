@@ -44,6 +44,8 @@ class Sift(Method):
     cost = Cost(forward=1.0, backward=1.0, memory="optimiser state of the selected entries and the head only")
     search = {"training.learning_rate": (5e-5, 7e-5, 8e-5)}  # of the released scripts
     selects_entries = True
+    needs_initial = True
+    saves = "difference"
 
     class Config(Strict):
         share: float = Field(0.008, gt=0, le=1, description="r: share of each tensor that is trained")
@@ -165,6 +167,11 @@ class Sift(Method):
         with torch.no_grad():
             for name, indices in self.indices.items():
                 self.tensors[name].view(-1)[indices] = self.vectors[name]
+
+    def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
+        from ftbench.training.artifact import changed_entries
+
+        return changed_entries(state, context)
 
     def state_dict(self) -> State:
         state: State = {f"indices/{name}": tensor for name, tensor in self.indices.items()}

@@ -162,6 +162,14 @@ def encode_difference(
     return stored
 
 
+def changed_entries(state: Mapping[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
+    """What a method that saves a difference exports: the entries that training changed, head and pooler whole, and
+    whole tensors that other methods had changed before the first step, which no snapshot gives back."""
+    return encode_difference(
+        context.initial, state, lambda name: name in context.altered or not is_encoder(name, context.model)
+    )
+
+
 def decode_difference(start: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """All weights again: `start` with the stored entries and tensors in their places."""
     import torch

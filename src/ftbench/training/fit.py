@@ -77,7 +77,7 @@ def fit(
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
-    adapted = any(method.saves == "adapter" for method in methods)
+    adapted = any(method.saves != "model" for method in methods)
     before = checksums(model) if adapted else {}
     for method in methods:
         method.prepare_model(context)
