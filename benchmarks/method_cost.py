@@ -93,10 +93,13 @@ def train_in_turns(name: str, pipe: Connection, options: argparse.Namespace) -> 
     from ftbench.training.method import Context
     from ftbench.training.weights import plain_state
 
-    begun = [0.0, 0.0]
+    begun, parent = [0.0, 0.0], os.getppid()
 
     def begin() -> None:
         pipe.send("ready")
+        while not pipe.poll(5):  # siblings hold copies of the pipe, so a killed parent does not end it
+            if os.getppid() != parent:
+                raise EnoughStepsError
         if not pipe.recv():
             raise EnoughStepsError
         begun[:] = time.perf_counter(), time.process_time()
