@@ -49,7 +49,7 @@ def _last_line(output: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["train_throughput", "graph", "study_vs_scripts", "method_cost", "comparisons", "collect"]
+    "name", ["train_throughput", "graph", "study_vs_scripts", "method_cost", "comparisons", "collect", "soups"]
 )
 def test_help_tells_what_is_measured(name: str) -> None:
     assert "--help" in _run(name, "--help")
@@ -69,6 +69,16 @@ def test_graph_compares_both_workflows_on_a_tiny_study() -> None:
     assert line["jobs"] > 20
     assert set(line["ratio"]) == {"wall", "cpu", "memory"}
     assert all(value > 0 for value in line["ratio"].values())
+
+
+def test_soups_times_recipes_beside_reading() -> None:
+    sizes = ("--models", "2", "--layers", "1", "--hidden", "64", "--vocabulary", "200", "--rounds", "1")
+    content = _last_line(_run("soups", *sizes, "--recipes", "uniform", "ties", "--shard-bytes", "50000"))
+    assert set(content["recipes"]) >= {"uniform", "ties"}
+    for found in content["recipes"].values():
+        assert found["seconds"] > 0
+        assert found["to_reading"] > 0
+        assert found["models_of_memory"] >= 0
 
 
 @needs_materials

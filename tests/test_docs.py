@@ -203,10 +203,17 @@ def test_the_example_metric_is_the_one_of_scikit_learn(project: Path) -> None:
     assert metric.resampled(predictions, generator, 7).shape == (7,)
 
 
-def test_the_example_recipe_takes_the_best_candidates(project: Path) -> None:
+def test_the_example_recipe_weighs_candidates_by_their_scores(project: Path) -> None:
+    from scipy.special import softmax
+
     from ftbench.soups.base import Candidate, Kitchen
 
-    candidates = [Candidate(name, Path(name), score) for name, score in (("a", 0.9), ("b", 0.8), ("c", 0.7))]
-    kitchen = Kitchen(candidates, lambda _: pytest.fail("no trial is needed"))
-    assert example("soups", "top", ingredients=2).decide(kitchen).weights == {"a": 0.5, "b": 0.5}
-    assert sum(example("soups", "top", ingredients=9).decide(kitchen).weights.values()) == pytest.approx(1)
+    scores = {"a": 0.9, "b": 0.88, "c": 0.7}
+    kitchen = Kitchen(
+        [Candidate(name, Path(name), score) for name, score in scores.items()],
+        lambda _: pytest.fail("no trial is needed"),
+    )
+    found = example("soups", "softmax", temperature=0.05).decide(kitchen).weights
+    expected = softmax(np.array(list(scores.values())) / 0.05)
+    assert list(found.values()) == pytest.approx(expected.tolist())
+    assert sum(example("soups", "softmax").decide(kitchen).weights.values()) == pytest.approx(1)

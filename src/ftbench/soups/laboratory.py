@@ -7,7 +7,7 @@ copy; scores of weighted means are remembered, in a file too, so that a stopped 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Laboratory:
     """Everything that a recipe may measure with; rows of the test sets are not in it."""
 
-    model: torch.nn.Module
+    build: Callable[[], torch.nn.Module]  # the one model; made when it is first needed, since merging needs none
     data: Encoded  # the `select` rows, tokenised
     sources: Mapping[str, Source]  # by run id, in the order of the candidates
     kind: str
@@ -41,6 +41,14 @@ class Laboratory:
     rows: np.ndarray | None = None  # what trials are scored on; None: all
     digests: Mapping[str, str] = field(default_factory=dict)  # of the ingredients' files, for the memory of trials
     _known: dict[str, float] | None = None
+    _model: torch.nn.Module | None = None
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model that trials are written into; its weights are those of the last trial."""
+        if self._model is None:
+            self._model = self.build()
+        return self._model
 
     @property
     def place(self) -> torch.device:

@@ -14,6 +14,8 @@ from ftbench.config.errors import FtbenchError
 from ftbench.merging.source import check_safe
 
 if TYPE_CHECKING:
+    import torch
+
     from ftbench.merging.source import Source
     from ftbench.soups.laboratory import Laboratory
 
@@ -56,7 +58,7 @@ def plain_file(spec: Any, inputs: Mapping[str, Path], run_id: str, work: Path) -
 def laboratory_for(
     spec: Any, metric: str, inputs: Mapping[str, Path], sources: Mapping[str, Source], work: Path
 ) -> Laboratory:
-    """One model of the ingredients' architecture, holding the first of them, and the `select` rows."""
+    """The `select` rows, and one model of the ingredients' architecture where it is needed."""
     from ftbench.data.parquet import read_parquet_file
     from ftbench.soups.laboratory import Laboratory
     from ftbench.training.examples import encode, from_table
@@ -67,10 +69,14 @@ def laboratory_for(
     tokenizer = load_tokenizer(snapshot)
     select = from_table(read_parquet_file(inputs["select"]), spec.labels, spec.kind)
     first = next(iter(sources.values()))
-    tensors = {name: first.tensor(name) for name in first.layout}
-    model = classifier_with(snapshot, spec.labels, spec.kind, tensors, tokenizer.pad_token_id)
+
+    def build() -> torch.nn.Module:
+        tensors = {name: first.tensor(name) for name in first.layout}
+        model = classifier_with(snapshot, spec.labels, spec.kind, tensors, tokenizer.pad_token_id)
+        return model.to(device())
+
     return Laboratory(
-        model=model.to(device()),
+        build=build,
         data=encode(tokenizer, select, spec.max_length),
         sources=sources,
         kind=spec.kind,
