@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ftbench.paths import StudyPaths
 
 
+# 50 methods make 1,225 pairs; beyond that pairs are compared only where the study asks for them
+MOST_RIVALS = 50
+
+
 def comparisons(study: Study, scores: Scores, places: StudyPaths | None = None) -> Iterator[dict[str, Any]]:
     """Rows of `comparisons` without `study`; with `places`, the study's folder, predictions are resampled too."""
     from ftbench.statistics.baseline import baseline_of
@@ -54,7 +58,8 @@ def _at(study: Study, pairing: Pairing, reference: Rival | None, leads: bool) ->
     """The comparisons at one place; beside the leading metric only those with the baseline, by seeds."""
     every = rivals(study)
     pairs = [("baseline", rival, reference) for rival in every if reference and rival != reference]
-    if study.statistics.pairs and leads:
+    wanted = study.statistics.pairs
+    if leads and (wanted or (wanted is None and len(every) <= MOST_RIVALS)):
         # the baseline last, so that differences with it have one sign everywhere
         ordered = [rival for rival in every if rival != reference] + ([reference] if reference else [])
         pairs += [("pairs", one, other) for one, other in combinations(ordered, 2)]

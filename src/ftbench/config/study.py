@@ -188,7 +188,9 @@ class Statistics(Strict):
     adjustment: Literal["holm", "bh"] = Field(
         "holm", description="holm: chance of any false claim at 5 %; bh: expected share of false claims at 5 %"
     )
-    pairs: bool = Field(True, description="compare all pairs of methods too, not only each with the baseline")
+    pairs: bool | None = Field(
+        None, description="compare every two methods too; null: with at most 50 methods and variants, as pairs are many"
+    )
     resamples: int = Field(10_000, ge=100, description="bootstrap resamples of seeds and examples; more cost time")
 
 

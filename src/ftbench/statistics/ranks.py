@@ -28,10 +28,10 @@ class Ranking:
 
 def ranking(scores: Values, level: float = 0.05) -> Ranking:
     """Rank methods on each set; scores: (sets, methods), higher is better, complete."""
-    from scipy.stats import rankdata
-
     sets, methods = scores.shape
-    ranks = rankdata(-scores, axis=1)
+    better = (scores[:, None, :] > scores[:, :, None]).sum(axis=2)
+    tied = (scores[:, None, :] == scores[:, :, None]).sum(axis=2)
+    ranks = 1 + better + (tied - 1) / 2
     means = np.asarray(ranks.mean(axis=0))
     if sets < 2 or methods < 2:
         return Ranking(means, None, None)
