@@ -179,13 +179,11 @@ class Jobs(FamilyJobs):
             "predictions": self._path("predictions", artifact=artifact),
             "audit": self._path("audit", task=cell.task),
         }
-        modules = tuple(plugin("metrics", metric).module for metric in sorted(self._scored(cell.task)))
+        scored = {*metrics, *self.resolver.default_metrics(cell.task)}
+        if self.resolver.prior_entry:
+            scored |= set(DEFAULTS[self.resolver.prior_entry.kind])
+        modules = tuple(plugin("metrics", metric).module for metric in sorted(scored))
         return PlannedJob("score", artifact, spec, modules, inputs)
-
-    def _scored(self, task: str) -> set[str]:
-        """Metrics that any set of a task may be scored by."""
-        prior = DEFAULTS[self.resolver.prior_entry.kind] if self.resolver.prior_entry else ()
-        return {*self.resolver.metrics(task), *self.resolver.default_metrics(task), *prior}
 
     def _resolved(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.study.canonical())
@@ -201,8 +199,10 @@ class Jobs(FamilyJobs):
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
         inputs = {**self._tables("runs", "metrics"), "results": str(self.paths.root)}
-        shown = set().union(*(self._scored(task) for task in self.study.tasks))
-        modules = tuple(plugin("metrics", name).module for name in sorted(shown))
+        # examples are resampled for leading metrics only
+        leading = {self.resolver.metrics(task)[0] for task in self.study.tasks}
+        leading |= {DEFAULTS[self.resolver.prior_entry.kind][0]} if self.resolver.prior_entry else set()
+        modules = tuple(plugin("metrics", name).module for name in sorted(leading))
         return PlannedJob("compare", "study", spec, modules, inputs)
 
     def report(self) -> PlannedJob:
