@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from prior_rows import tiny_prior
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import validated
@@ -61,6 +62,8 @@ def prepared(name: str, training: Training, checkpoints: Path | None = None) -> 
     factory = plugins("methods")[name].factory
     method: Method = factory(factory.Config())
     context = Context(model=tiny_model(), training=training, kind="classification", seed=1)
+    if factory.wants_prior(method.config):
+        context.prior = tiny_prior(context.model)
     method.prepare_model(context)
     if method.needs_initial:
         context.initial = {key: value.clone() for key, value in plain_state(context.model).items()}

@@ -25,7 +25,6 @@ from ftbench.stages import (
     compare,
     finetune,
     predict,
-    pretrain_samples,
     report,
     score,
     split,
@@ -130,11 +129,7 @@ class Jobs:
 
     def pretrain_samples(self, prior: str, model: str) -> PlannedJob:
         trained = self.upstream(prior, model)
-        assert isinstance(trained.spec, upstream.Spec)
-        spec = pretrain_samples.Spec(
-            **trained.spec.model_dump(include={"prior", "model", "kind", "labels", "pool"}),
-            max_length=trained.spec.training.max_length,
-        )
+        spec = self.resolver.pretrain_samples(prior, model)
         inputs = {**trained.inputs, "start": self._path("upstream_model", prior=prior, model=model)}
         return PlannedJob("pretrain_samples", f"{prior}/{model}", spec, (), inputs)
 
@@ -143,6 +138,7 @@ class Jobs:
         plugs, training = self.resolver.method(task, method, variant)
         kind, labels = self.resolver.space(task)
         wanted = self.study.tasks[task].train
+        prior = self.resolver.prior_inputs(plugs)
         spec = finetune.Spec(
             study=self.loaded.name,
             task=task,
@@ -157,6 +153,8 @@ class Jobs:
             select_metric=self.resolver.select_metric(task),
             train_rows=wanted.rows if wanted.subset == "per_seed" else None,
             init=self.study.init,
+            prior_head=self.study.prior.head if self.study.prior else "separate",
+            prior=prior,
         )
         inputs = {
             "train": self._path("train", task=task),
@@ -164,6 +162,9 @@ class Jobs:
             "base": self._path("base", model=model),
             **self._start(model),
         }
+        if prior and self.study.prior:
+            inputs["samples"] = self._path("pretrain_samples", prior=prior.name, model=model)
+            inputs["prior_rows"] = self._path("prepared", dataset=self.study.prior.dataset)
         modules = tuple(plugin("methods", plug.name).module for plug in plugs)
         return PlannedJob("finetune", run.artifact, spec, (*modules, self._select_module(task)), inputs)
 
@@ -234,6 +235,8 @@ class Jobs:
             labels=labels,
             prior_kind=prior.kind if prior else None,
             prior_labels=list(prior.labels) if prior else None,
+            prior_head=self.study.prior.head if self.study.prior else "separate",
+            prior_max_length=self.resolver.prior_training().max_length if prior else None,
             max_length=training.max_length,
             precision="fp32" if training.precision == "fp16" else training.precision,
         )

@@ -114,7 +114,7 @@ class Plan:
         yield from (self.job("base", model=model) for model in self.study.models)
         if self.study.prior:
             prior = self.study.prior.name
-            stages = ["upstream"] + (["pretrain_samples"] if self._samples else [])
+            stages = ("upstream", "pretrain_samples")
             yield from (self.job(stage, prior=prior, model=model) for stage in stages for model in self.study.models)
         yield from (
             self.job(
@@ -135,17 +135,11 @@ class Plan:
         )
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
 
-    @property
-    def _samples(self) -> bool:
-        return (
-            self.stages.resolver.prior_entry is not None and self.stages.resolver.prior_entry.kind == "classification"
-        )
-
     def collected(self, _: Any = None) -> list[str]:
         """What `collect` waits for: the last file of every chain."""
         waited = [str(self.paths.path("metrics", artifact=artifact)) for artifact in self.stages.artifacts]
         waited += [str(self.paths.path("overlap", task=task)) for task in self.study.tasks]
-        if self.study.prior and self._samples:
+        if self.study.prior:
             prior = self.study.prior.name
             waited += [
                 str(self.paths.path("pretrain_samples", prior=prior, model=model)) for model in self.study.models

@@ -43,12 +43,13 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
     scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
-    tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in ("metrics", "pretrain_samples", "overlap")}
+    tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in ("metrics", "overlap")}
 
     def keep(name: str, table: pa.Table | None) -> None:
         if table is not None:
             tables[name].append(table.replace_schema_metadata(None))
 
+    _samples(study, scan, outputs["pretrain_samples"])
     _before_the_cells(study, scan, keep)
     rows: dict[str, list[dict[str, Any]]] = {"runs": [], "soups": [], "soup_ingredients": []}
     for cell in matrix.runs(study):
@@ -70,32 +71,35 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     write_table("missing", scan.missing, outputs["missing"])
 
 
+def _samples(study: Study, scan: Scan, target: Path) -> None:
+    """The prior samples of all models as one table, copied in parts: there may be millions of them."""
+    from ftbench.config.errors import FtbenchError
+    from ftbench.tables.streamed import TableWriter, parts
+
+    with TableWriter("pretrain_samples", target) as writer:
+        for model in study.models if study.prior else ():
+            assert study.prior is not None
+            file = scan.places.path("pretrain_samples", prior=study.prior.name, model=model)
+            cell = f"{study.prior.name}/{model}"
+            if not file.is_file():
+                scan.absent(cell, "pretrain_samples", "not run")
+                continue
+            try:
+                for part in parts("pretrain_samples", file):
+                    writer.write(part)
+            except FtbenchError as error:
+                scan.absent(cell, "pretrain_samples", str(error))
+
+
 def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     """Tables and failures of the stages that cells depend on: told first, because they explain the rest."""
     names = {*study.tasks, *study.models, *(task.train.dataset for task in study.tasks.values())}
     names |= {item.dataset for task in study.tasks.values() for item in task.evaluate.values()}
     if study.prior:
         names |= {study.prior.name, study.prior.dataset}
-    if study.prior and _has_samples(study, scan):
-        for model in study.models:
-            file = scan.places.path("pretrain_samples", prior=study.prior.name, model=model)
-            cell = f"{study.prior.name}/{model}"
-            keep("pretrain_samples", scan.table("pretrain_samples", file, cell, "pretrain_samples"))
     for task in study.tasks:
         keep("overlap", scan.table("overlap", scan.places.path("overlap", task=task), task, "audit"))
     scan.earlier_failures(names)
-
-
-def _has_samples(study: Study, scan: Scan) -> bool:
-    """Whether prior samples are to be expected: their statistics exist for classification only."""
-    from ftbench.tables.scan import json_object
-
-    for task in study.tasks:
-        audit = json_object(scan.places.path("audit", task=task)) or {}
-        about = audit.get("sets", {}).get(study.prior.name if study.prior else "", {})
-        if about:
-            return bool(about.get("kind") == "classification")
-    return True
 
 
 def _run_row(cell: Any, study: str, scan: Scan) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ftbench.config.strict import Strict
 from ftbench.config.study import Training
 from ftbench.outputs import Outputs
+from ftbench.stages.prior_pool import PriorInputs
 
 
 class Plug(Strict):
@@ -37,6 +38,8 @@ class Spec(Strict):
     select_metric: str
     train_rows: int | None = None  # drawn by the run's seed, where the study says `subset: per_seed`
     init: Literal["shared", "per_seed"]
+    prior_head: Literal["separate", "shared"] = "separate"
+    prior: PriorInputs | None = None  # where a method of the run wants the prior task
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
@@ -46,6 +49,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.data.parquet import read_parquet_file
     from ftbench.metrics.selection import collapsed, majority_score, selection_score
     from ftbench.plugins import plugin
+    from ftbench.stages.prior_pool import prior_task
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
     from ftbench.training.models import load_tokenizer
@@ -66,10 +70,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     tokenizer = load_tokenizer(snapshot)
     init_seed = 0 if spec.init == "shared" else spec.seed
     model = _model(spec, snapshot, inputs.get("start"), derived(init_seed, "init"), tokenizer.pad_token_id)
+    prior = prior_task(spec.prior, spec.labels, inputs, tokenizer) if spec.prior else None
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
-            lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels),
+            lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels), prior,
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)
@@ -110,6 +115,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "total_parameters": fitted.total_parameters,
         "checkpoint_bytes": outputs["model"].stat().st_size,
         "checkpoint_sha256": file_digest(outputs["model"]),
+        **fitted.facts,
         **provenance.provenance(outputs.source, started),
     }
     outputs["record"].write_text(json.dumps(record, indent=1))
@@ -133,14 +139,16 @@ def _training_rows(spec: Spec, table: Any) -> Any:
 
 
 def _model(spec: Spec, snapshot: Path, start: Path | None, init_seed: int, padding_id: int | None) -> Any:
-    """The base model with a new head; its pretrained part after the prior task, where the study has one."""
+    """The base model with a new head; its pretrained part after the prior task, where the study has one. A head that
+    the task shares with the prior one comes along."""
     from ftbench.training.layers import is_head
     from ftbench.training.models import new_classifier, replace_weights
     from ftbench.training.weights import load_weights
 
+    shared = spec.prior_head == "shared"
     model = new_classifier(snapshot, spec.labels, spec.kind, init_seed, spec.training.dropout, padding_id)
     if start is not None:
-        replace_weights(model, load_weights(start), only=lambda name: not is_head(name, model))
+        replace_weights(model, load_weights(start), only=lambda name: shared or not is_head(name, model))
     return model
 
 

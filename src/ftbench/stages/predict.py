@@ -20,6 +20,8 @@ class Spec(Strict):
     labels: list[str]
     prior_kind: str | None = None
     prior_labels: list[str] | None = None
+    prior_head: str = "separate"  # shared: the artifact's own head is the prior task's
+    prior_max_length: int | None = None  # of the prior task's rows, which are read as when it was trained
     max_length: int
     precision: str
 
@@ -58,7 +60,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
 def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, Any]:
     """Model and tokenizer. For the prior set: the artifact's encoder under the head of the prior task (its
-    pooler and classifier), which fine-tuning never trained."""
+    pooler and classifier), which fine-tuning never trained, unless the study shares it with the tasks."""
     from ftbench.training.inference import device
     from ftbench.training.layers import is_encoder
     from ftbench.training.models import classifier_with, load_tokenizer, replace_weights
@@ -72,7 +74,8 @@ def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, An
             snapshot, spec.prior_labels or [], str(spec.prior_kind), upstream, tokenizer.pad_token_id
         )
         if spec.artifact_kind != "base":
-            replace_weights(model, load_weights(inputs["model"]), only=lambda name: is_encoder(name, model))
+            shared = spec.prior_head == "shared"
+            replace_weights(model, load_weights(inputs["model"]), only=lambda name: shared or is_encoder(name, model))
     else:
         model = classifier_with(snapshot, spec.labels, spec.kind, load_weights(inputs["model"]), tokenizer.pad_token_id)
     return model.to(device()), tokenizer
@@ -98,9 +101,8 @@ def _predicted(
         None,
     )
     place = device()
-    found = logits(
-        model, encode(tokenizer, examples, spec.max_length), place, resolved_precision(spec.precision, place)
-    )
+    length = (spec.prior_max_length or spec.max_length) if described["role"] == "prior" else spec.max_length
+    found = logits(model, encode(tokenizer, examples, length), place, resolved_precision(spec.precision, place))
     count = len(examples)
     name = rows.column("eval_set")[0].as_py()
     gold = rows.column("label").to_pylist()

@@ -20,6 +20,7 @@ from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
 from ftbench.training.optimization import total_steps
+from ftbench.training.prior_task import PriorTask
 from ftbench.training.weights import plain_state, weights_hash
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Fitted:
     total_parameters: int
     train_rows: int
     total_steps: int
+    facts: dict[str, Any]
 
 
 def fit(
@@ -61,12 +63,13 @@ def fit(
     work: Path,
     select: Examples | None = None,
     score: Callable[[np.ndarray], float] | None = None,
+    prior: PriorTask | None = None,
 ) -> Fitted:
     """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
     place = device()
     _deterministic(place)
     model.to(place)
-    context = Context(model=model, training=training, kind=kind, seed=seed)
+    context = Context(model=model, training=training, kind=kind, seed=seed, prior=prior)
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
@@ -84,7 +87,10 @@ def fit(
         return score(logits(candidate, held_out, place))
 
     steps = total_steps(training, len(data))
-    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, seed, place)
+    size = training.batch_size
+    for method in methods:
+        size = method.new_rows(size)
+    batches = EpochBatches(data, size, training.accumulation, training.grouping, seed, place)
     outcome = train(
         Job(
             context,
@@ -104,4 +110,5 @@ def fit(
         sum(parameter.numel() for parameter in model.parameters()),
         len(rows),
         steps,
+        {key: value for method in methods for key, value in method.record().items()},
     )

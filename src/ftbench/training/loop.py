@@ -104,10 +104,10 @@ class _Run:
             group["lr"] = rate * factor
         torch.manual_seed(derived(context.seed, "dropout", context.phase, number))
         self.optimizer.zero_grad(set_to_none=True)
+        micro = self.job.batches.step(number)
+        context.rows = rows = sum(len(batch) for batch in micro)
         for method in methods:
             method.begin_passes(context)
-        micro = self.job.batches.step(number)
-        rows = sum(len(batch) for batch in micro)
         if self.owner:
             loss = self.owner.gradients(micro, lambda batch: self.backward(batch, rows), context)
         else:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ftbench.training.batches import Batch
     from ftbench.training.examples import Examples
+    from ftbench.training.prior_task import PriorTask
 
 State = dict[str, Any]  # tensors, and whatever JSON can hold
 
@@ -37,6 +38,8 @@ class Context:
     phase: int = 0
     passes: int = 0  # micro-batches of the present step before this one
     steps_per_epoch: int = 0
+    rows: int = 0  # training rows of the present step, over all its micro-batches
+    prior: PriorTask | None = None  # where a method of the run wants it
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
     task_loss: Callable[[torch.Tensor, Batch], torch.Tensor] | None = None  # of logits: cross-entropy, or its stand-in
@@ -75,6 +78,7 @@ class Method:
     alters_forward: ClassVar[bool] = False  # already the first pass of step 1 is not that of plain fine-tuning
     draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
+    needs_prior: ClassVar[bool] = False  # wants `Context.prior`, the prior task with its pool
 
     class Config(Strict):
         """Settings of the method; a plug-in replaces it."""
@@ -86,6 +90,15 @@ class Method:
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
         """Reasons why these settings, this kind of task or these companions do not go with the method."""
         return []
+
+    @classmethod
+    def wants_prior(cls, config: Any) -> bool:
+        """Whether these settings want `Context.prior`; only runs that do depend on the prior samples."""
+        return cls.needs_prior
+
+    def new_rows(self, batch_size: int) -> int:
+        """P0 data: how many training rows a step keeps, where others take their place."""
+        return batch_size
 
     def examples(self, examples: Examples, context: Context) -> Examples:
         """P0 data: rows before tokenisation; may add or change training rows."""
@@ -149,6 +162,11 @@ class Method:
     def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
         """P10 export: the weights to save; they must load into the plain model."""
         return state
+
+    def record(self) -> dict[str, Any]:
+        """Facts for the run's record, asked once at the end: `forward_rows_extra`, `rehearsed_rows`,
+        `rehearsed_tokens`, `prior_head`, `rehearsal_trace` (rows of that table) and `notes` (words)."""
+        return {}
 
     def state_dict(self) -> State:
         """What a resumed run needs: flat, tensors or JSON values."""

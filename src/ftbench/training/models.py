@@ -100,6 +100,28 @@ def classifier_with(
     return model
 
 
+def language_model(snapshot: Path, objective: str) -> torch.nn.Module:
+    """The snapshot with its own language-model head, `masked` or `causal`; one without such a head is refused."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    kind: Any = AutoModelForMaskedLM if objective == "masked" else AutoModelForCausalLM
+    try:
+        model, report = kind.from_pretrained(
+            snapshot, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+        )
+    except ValueError as error:
+        raise FtbenchError(f"{snapshot}: found no architecture for a {objective} language model ({error})") from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise FtbenchError(
+            f"{snapshot}: found no trained head for a {objective} language model (missing {missing[:3]}). "
+            "Take a checkpoint that was saved with it, or a labelled prior set."
+        )
+    loaded: torch.nn.Module = model
+    return loaded
+
+
 def replace_weights(
     model: torch.nn.Module, weights: Mapping[str, torch.Tensor], only: Callable[[str], bool] = lambda _: True
 ) -> None:

@@ -1,0 +1,285 @@
+"""Rehearsal: rows of the prior task are trained on beside the new ones; a sampler says which.
+
+Paper of `mix_cd`: Bai, Yeh, Hsieh and Taly (2025), An Efficient Rehearsal Scheme for Catastrophic Forgetting
+Mitigation during Multi-stage Fine-tuning. No code was released. The other samplers are its rivals.
+Formula: L = (b_F mean loss_F + b_P mean loss_R) / (b_F + b_P), R drawn from the pool by the sampler.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ftbench.config.strict import Strict
+from ftbench.data.bins import Scheme
+from ftbench.methods.base import Cost, Method, State
+from ftbench.training.prior_task import PriorModel, needed
+from ftbench.training.rehearsal.damage import MixCd, MixCdOracle
+from ftbench.training.rehearsal.samplers import (
+    Importance,
+    Knobs,
+    MaxLoss,
+    Mir,
+    PriorLoss,
+    PriorLossMax,
+    Sampler,
+    Uniform,
+)
+from ftbench.training.rehearsal.scoring import Scoring, prior_scorer
+from ftbench.training.rehearsal.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from ftbench.config.study import Training
+    from ftbench.methods.base import Context
+    from ftbench.training.batches import Batch
+
+SAMPLERS: dict[str, type[Sampler]] = {
+    "none": Uniform, "random": Uniform, "random_correct": Uniform, "prior_loss": PriorLoss,
+    "prior_loss_max": PriorLossMax, "max_loss": MaxLoss, "mir": Mir, "importance": Importance, "mix_cd": MixCd,
+    "mix_cd_oracle": MixCdOracle,
+}  # fmt: skip
+# samplers that draw from the rows that the model got right before, unless told otherwise
+CORRECT = ("random_correct", "mix_cd", "mix_cd_oracle")
+
+
+class Rehearsal(Method):
+    """Adds the loss of rehearsed rows to every step and keeps count of what they show."""
+
+    name = "rehearsal"
+    summary = "trains on rows of the prior task beside the new ones; mix_cd and nine other samplers"
+    paper = (
+        "Bai, Yeh, Hsieh and Taly (2025), An Efficient Rehearsal Scheme for Catastrophic Forgetting Mitigation during "
+        "Multi-stage Fine-tuning"
+    )
+    reference_code = "none released"
+    formula = "L = (b_F mean loss_F + b_P mean loss_R) / (b_F + b_P)"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "discount, prior counts, floor, refresh and loss weight of mix_cd are this package's own: the paper's text says"
+        " only that the rates come from the rows mixed in before",
+        "rehearsed rows pass through the model in a batch of their own, with random numbers of their own",
+        "with labels of its own the prior task keeps its head, frozen; with `prior.head: shared` the run's head is"
+        " the prior's and is trained",
+        "mir takes its virtual step along the gradient of the first micro-batch, with a fixed length",
+    )
+    cost = Cost(forward=1.125, backward=1.125, memory="the pool's text, three numbers a row of it")
+    needs_prior: ClassVar[bool] = True
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {"settings.ratio": (0, 1 / 33, 1 / 17, 1 / 9, 1 / 5, 1 / 2)}
+
+    class Config(Strict):
+        sampler: Literal[
+            "none", "random", "random_correct", "prior_loss", "prior_loss_max", "max_loss", "mir", "importance",
+            "mix_cd", "mix_cd_oracle",
+        ] = Field("mix_cd", description="how rows are chosen")  # fmt: skip
+        ratio: float = Field(1 / 9, ge=0, lt=1, description="r: rehearsed rows as a share of all rows of a step")
+        budget: Literal["add", "swap"] = Field(
+            "add", description="add: beside all new rows; swap: in the place of some, the batch keeps its size"
+        )
+        prior_weight: float = Field(1.0, gt=0, description="weight of the rehearsed rows' loss (ours)")
+        pool: Literal["auto", "prior_correct", "all"] = Field(
+            "auto", description="rows that may be drawn; auto: the formerly right ones for mix_cd and random_correct"
+        )
+        bins: Scheme = Field("loss", description="how the pool is divided, for mix_cd and for the trace")
+        bin_count: int | None = Field(None, gt=0, description="loss bins; null: 10, or 5 with loss_x_aux (ours)")
+        smallest: int = Field(50, gt=0, description="rows below which a cell of loss_x_aux joins the next (ours)")
+        aux: str = Field("label", description="of bins by aux: `label`, `length`, or a name that the entry keeps")
+        discount: float = Field(0.99, gt=0, le=1, description="gamma: how counts of damage fade per step (ours)")
+        prior_count: float = Field(1.0, gt=0, description="a: rows that a bin's rate starts with (ours)")
+        prior_rate: float = Field(0.05, gt=0, lt=1, description="alpha_0: the rate it starts with (ours)")
+        floor: float = Field(0.1, gt=0, le=1, description="epsilon: least rate of a bin, relative to the mean (ours)")
+        refresh: int = Field(50, gt=0, description="U: steps between the oracle's looks at the whole pool (ours)")
+        power: float = Field(1.0, ge=0, description="beta: exponent of the prior loss in prior_loss")
+        candidates: int = Field(32, gt=0, description="M: rows that max_loss and mir choose from")
+        virtual_length: float = Field(0.1, gt=0, description="length of mir's virtual step (ours)")
+        max_repeats: int | None = Field(None, gt=0, description="how often one row may come; null: no bound")
+        clean_indicator: bool = Field(
+            False, description="judge damage without dropout, at the price of one more forward pass of the rows"
+        )
+        trace_every: int = Field(20, gt=0, description="steps between rows of the trace")
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.sampler: Sampler | None = None
+        self.pending: State = {}  # a resumed state, until there is a context to restore it in
+        self.steps = 0  # over all phases
+        self.drawn_for = -1  # the step that the present rows belong to
+        self.parts: dict[bytes, tuple[int, int]] = {}  # micro-batch to its share of the rows
+        self.seen: list[tuple[Any, Any, Any]] = []
+
+    @classmethod
+    def wants_prior(cls, config: Any) -> bool:
+        return bool(config.sampler != "none" and config.ratio > 0)
+
+    @classmethod
+    def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
+        found = []
+        if any(issubclass(other, Rehearsal) for other in others):
+            found.append("a second method that rehearses")
+        if config.budget == "swap" and cls.wants_prior(config) and training.batch_size < 2:
+            found.append("`budget: swap` with batches of one row, of which none may be taken")
+        return found
+
+    def new_rows(self, batch_size: int) -> int:
+        if self.config.budget == "add" or not self.wants_prior(self.config):
+            return batch_size
+        share: float = self.config.ratio
+        return batch_size - min(batch_size - 1, max(1, round(batch_size * share)))
+
+    def count(self, batch_size: int) -> int:
+        """Rows to rehearse in the present step; a fraction of a row comes up every few steps."""
+        if not self.wants_prior(self.config):
+            return 0
+        if self.config.budget == "swap":
+            return batch_size - self.new_rows(batch_size)
+        each = batch_size * self.config.ratio / (1 - self.config.ratio)
+        return int(self.steps * each + 1e-9) - int((self.steps - 1) * each + 1e-9)
+
+    def ready(self, context: Context) -> Sampler:
+        """The sampler over the eligible rows of the pool, made at the first call."""
+        import math
+
+        if self.sampler is None:
+            prior, chosen = needed(context), self.config
+            correct = chosen.pool == "prior_correct" or (chosen.pool == "auto" and chosen.sampler in CORRECT)
+            scoring = Scoring.of(prior, correct, chosen.bins, chosen.aux, chosen.bin_count, chosen.smallest)
+            ratio, size = chosen.ratio, context.training.batch_size
+            scoring.require(math.ceil(size * ratio / (1 if chosen.budget == "swap" else 1 - ratio)))
+            names = ("power", "candidates", "discount", "prior_count", "prior_rate", "floor", "refresh")
+            knobs = Knobs(**{name: getattr(chosen, name) for name in names})
+            self.scoring, self.model = scoring, PriorModel(context)
+            self.sampler = SAMPLERS[chosen.sampler](scoring.losses, scoring.bins, knobs)
+            self.trace = Trace(scoring.bins, chosen.trace_every)
+            if self.pending:
+                self.restore(self.pending)
+        return self.sampler
+
+    def prologue(self, context: Context) -> None:
+        if self.wants_prior(self.config):
+            self.ready(context)
+
+    def begin_passes(self, context: Context) -> None:
+        self.steps += 1
+        self.parts, self.seen, self.done = {}, [], 0
+
+    def loss(self, loss: torch.Tensor, logits: torch.Tensor, batch: Batch, context: Context) -> torch.Tensor:
+        import torch
+
+        from ftbench.training.seeds import derived
+
+        count = self.count(context.training.batch_size)
+        if count == 0:
+            return loss
+        sampler = self.ready(context)
+        if self.drawn_for != self.steps:
+            self.draw(count, loss, context)
+        first = batch.rows.tobytes() not in self.parts
+        begin, end = self.part(batch, context.rows)
+        new = context.rows / (context.rows + count)
+        mixed = new * loss
+        if begin == end:
+            return mixed
+        rows, weights = self.rows[begin:end], torch.from_numpy(self.weights[begin:end]).float().to(loss.device)
+        prior = self.scoring.batch(rows, loss.device)
+        # random numbers of their own: the dropout of the new rows is that of a run without rehearsal
+        with torch.random.fork_rng([loss.device] if loss.device.type == "cuda" else []):
+            torch.manual_seed(derived(context.seed, "dropout", "rehearsal", context.phase, context.step, begin))
+            found = self.model.logits(context, prior)
+        losses = self.row_losses(found, prior, rows)
+        if first:
+            self.watch(rows, losses, found, prior, sampler, context)
+        # the loop weighs a micro-batch by its share of the new rows; the rehearsed ones have shares of their own
+        share = (1 - new) * self.config.prior_weight * context.rows / (count * len(batch))
+        total: torch.Tensor = mixed + share * (weights * losses).sum()
+        return total
+
+    def row_losses(self, logits: torch.Tensor, batch: Batch, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The loss of each rehearsed row (rows,), from fp32 logits (rows, labels)."""
+        return self.scoring.prior.row_losses(logits, batch)
+
+    def draw(self, count: int, loss: torch.Tensor, context: Context) -> None:
+        """Choose the rows of this step."""
+        scorer = prior_scorer(self.scoring, self.model, context, loss, self.config.virtual_length)
+        generator = context.generator(self.name, "draw")
+        sampler = self.ready(context)
+        sampler.begin(self.steps, scorer)
+        self.rows, self.weights = self.trace.bounded(
+            self.config.max_repeats, count, lambda missing: sampler.draw(missing, generator, scorer)
+        )
+        self.drawn_for = self.steps
+
+    def part(self, batch: Batch, rows: int) -> tuple[int, int]:
+        """Which of the step's rehearsed rows go with a micro-batch; the same ones when it is passed again."""
+        key = batch.rows.tobytes()
+        if key not in self.parts:
+            begin = self.done * len(self.rows) // rows
+            self.done += len(batch)
+            self.parts[key] = begin, self.done * len(self.rows) // rows
+        return self.parts[key]
+
+    def watch(
+        self,
+        rows: NDArray[np.int64],
+        losses: torch.Tensor,
+        logits: torch.Tensor,
+        batch: Batch,
+        sampler: Sampler,
+        context: Context,
+    ) -> None:
+        """Remember what the rows showed; it counts once the step's gradients are known to be finite."""
+        damaged = self.scoring.correct[rows] & self.scoring.prior.wrong(logits, batch)
+        if self.config.clean_indicator:
+            damaged = self.scoring.damaged(rows, self.model, context)
+            sampler.charged += len(rows)
+        self.seen.append((rows, losses.detach(), damaged))
+        self.trace.rows += len(rows)
+        self.trace.tokens += int(batch.inputs["attention_mask"].sum()) if losses.device.type == "cpu" else 0
+
+    def gradients_ready(self, context: Context) -> None:
+        for rows, losses, damaged in self.seen:
+            self.ready(context).observe(rows, losses.double().cpu().numpy(), damaged)
+            self.trace.count(rows, damaged)
+
+    def after_step(self, context: Context) -> None:
+        if self.sampler is not None:
+            self.trace.write(self.steps, self.sampler)
+
+    def record(self) -> dict[str, Any]:
+        if self.sampler is None:
+            return {}
+        self.trace.write(self.steps, self.sampler, last=True)
+        return {
+            "forward_rows_extra": self.sampler.charged,
+            "rehearsed_rows": self.trace.rows,
+            "rehearsed_tokens": self.trace.tokens or None,
+            "prior_head": self.model.described,
+            "rehearsal_trace": self.trace.written,
+        }
+
+    def state_dict(self) -> State:
+        import torch
+
+        if self.sampler is None:
+            return self.pending or {"steps": self.steps}
+        parts = {"sampler": self.sampler.state(), "trace": self.trace.state()}
+        flat = {f"{part}/{name}": value for part, found in parts.items() for name, value in found.items()}
+        tensors = {key: torch.from_numpy(value) if hasattr(value, "dtype") else value for key, value in flat.items()}
+        return {"steps": self.steps, **tensors}
+
+    def load_state_dict(self, state: State) -> None:
+        self.steps, self.pending = int(state["steps"]), state
+
+    def restore(self, state: State) -> None:
+        """Give the sampler and the trace what a checkpoint kept of them."""
+        assert self.sampler is not None
+        for part, owner in (("sampler/", self.sampler), ("trace/", self.trace)):
+            own = {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
+            if own:
+                owner.restore(
+                    {key: value.cpu().numpy() if hasattr(value, "cpu") else value for key, value in own.items()}
+                )
