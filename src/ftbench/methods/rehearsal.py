@@ -149,7 +149,7 @@ class Rehearsal(Method):
             correct = chosen.pool == "prior_correct" or (chosen.pool == "auto" and chosen.sampler in CORRECT)
             scoring = Scoring.of(prior, correct, chosen.bins, chosen.aux, chosen.bin_count, chosen.smallest)
             ratio, size = chosen.ratio, context.training.batch_size
-            scoring.require(math.ceil(size * ratio / (1 if chosen.budget == "swap" else 1 - ratio)))
+            scoring.require(math.ceil(size * ratio / (1 if chosen.budget == "swap" else 1 - ratio) - 1e-9))
             names = ("power", "candidates", "discount", "prior_count", "prior_rate", "floor", "refresh")
             knobs = Knobs(**{name: getattr(chosen, name) for name in names})
             self.scoring, self.model = scoring, PriorModel(context)

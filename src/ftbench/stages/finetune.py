@@ -52,7 +52,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.stages.prior_pool import prior_task
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
-    from ftbench.training.models import load_tokenizer
+    from ftbench.training.models import language_model, load_tokenizer
     from ftbench.training.seeds import derived
     from ftbench.training.weights import file_digest, save_weights
 
@@ -75,6 +75,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
             lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels), prior,
+            lambda objective: language_model(snapshot, objective),
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)

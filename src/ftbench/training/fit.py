@@ -64,12 +64,14 @@ def fit(
     select: Examples | None = None,
     score: Callable[[np.ndarray], float] | None = None,
     prior: PriorTask | None = None,
+    language_model: Callable[[str], torch.nn.Module] | None = None,
 ) -> Fitted:
     """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
     place = device()
     _deterministic(place)
     model.to(place)
-    context = Context(model=model, training=training, kind=kind, seed=seed, prior=prior)
+    context = Context(model=model, training=training, kind=kind, seed=seed, prior=prior, tokenizer=tokenizer)
+    context.language_model = language_model
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)

@@ -40,6 +40,8 @@ class Context:
     steps_per_epoch: int = 0
     rows: int = 0  # training rows of the present step, over all its micro-batches
     prior: PriorTask | None = None  # where a method of the run wants it
+    tokenizer: Any = None
+    language_model: Callable[[str], torch.nn.Module] | None = None  # the base model with its own head: masked, causal
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
     task_loss: Callable[[torch.Tensor, Batch], torch.Tensor] | None = None  # of logits: cross-entropy, or its stand-in
