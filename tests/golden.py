@@ -18,6 +18,7 @@ from ftbench.training.batches import Batch
 from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
+from ftbench.training.weights import plain_state
 
 FOLDER = Path(os.environ.get("FTBENCH_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
 
@@ -97,6 +98,7 @@ def run_toy(*methods: Method, **changes: Any) -> tuple[Recorder, Outcome]:
     context = Context(model=toy_model(), training=training, kind="classification", seed=0)
     for method in methods:
         method.prepare_model(context)
+    context.initial = {name: tensor.clone() for name, tensor in plain_state(context.model).items()}
     outcome = train(Job(context, [*methods, recorder], ToyBatches(), training.steps or 40))
     return recorder, outcome
 

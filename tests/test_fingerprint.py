@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -182,3 +183,38 @@ def test_equal_sources_have_equal_fingerprints_in_another_process_and_another_pl
         env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "7"},
     )  # fmt: skip
     assert done.stdout.strip() == taken(*modules)
+
+
+def test_what_was_parsed_is_remembered_by_content_alone(
+    garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = taken("garden.tree")
+    monkeypatch.setattr(ast, "parse", lambda *_, **__: pytest.fail("parsed again"))
+    assert taken("garden.tree") == first
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write(garden / "soil.py", "def water() -> int:\n    return 2\n")
+    assert taken("garden.tree") != first
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
+def test_a_damaged_memory_costs_time_and_changes_nothing(
+    garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    first = taken("garden.tree")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source._memory_file().parent.mkdir(parents=True)
+    source._memory_file().write_text(content)
+    assert taken("garden.tree") == first
+    assert json.loads(source._memory_file().read_text())
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle(
+    garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = taken("garden.tree")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert taken("garden.tree") == first

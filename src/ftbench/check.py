@@ -12,7 +12,7 @@ from typing import Any
 from ftbench import matrix
 from ftbench.config.errors import FtbenchError, nearest, problem
 from ftbench.config.load import Catalogue, LoadedStudy
-from ftbench.config.study import Study
+from ftbench.config.study import Study, Training
 from ftbench.plugins import plugin, plugins
 from ftbench.resolve import Resolver
 
@@ -130,16 +130,38 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
             resolved = found.catch(partial(resolver.method, task, method, variant))
             if resolved is None:
                 continue
+            place = f"{key}.{variant}" if entry.variants else key
             plugs, training = resolved
-            dataset = study.tasks[task].train.dataset
-            kind = resolver.space(task)[0] if dataset in resolver.catalogue.datasets else "classification"
-            for plug, factory in zip(plugs, classes, strict=True):
-                others = [other for other in classes if other is not factory]
-                config = factory.Config.model_validate(plug.config)
-                if factory.wants_prior(config) and study.prior is None:
-                    found.add(key, f"`{plug.name}` in a study without `prior`", "a prior task to take rows from")
-                for reason in factory.check(config, training, kind, others):
-                    found.add(f"{key}.{variant}" if entry.variants else key, reason)
+            _check_setting(found, resolver, task, classes, plugs, training, place)
+    if study.tunes(method):
+        if {**study.training.model_dump(), **entry.training}["evaluations"] == 0:
+            found.add("tuning", f"`{method}` with `training.evaluations: 0`", "select scores to choose by")
+        tried = found.catch(partial(resolver.tried, method)) or {}
+        for task in study.tasks:
+            for trial, setting in tried.items():
+                place = f"tuning: {method} {trial}"
+                _check_setting(found, resolver, task, classes, setting.methods, setting.training, place)
+
+
+def _check_setting(
+    found: _Problems,
+    resolver: Resolver,
+    task: str,
+    classes: list[type[Any]],
+    plugs: list[Any],
+    training: Training,
+    place: str,
+) -> None:
+    """Ask each plug-in of one setting whether it goes with the task and with the others."""
+    dataset = resolver.study.tasks[task].train.dataset
+    kind = resolver.space(task)[0] if dataset in resolver.catalogue.datasets else "classification"
+    for plug, factory in zip(plugs, classes, strict=True):
+        others = [other for other in classes if other is not factory]
+        config = factory.Config.model_validate(plug.config)
+        if factory.wants_prior(config) and resolver.study.prior is None:
+            found.add(place, f"`{plug.name}` in a study without `prior`", "a prior task to take rows from")
+        for reason in factory.check(config, training, kind, others):
+            found.add(place, reason)
 
 
 def _check_soup(found: _Problems, study: Any, family: str) -> None:
@@ -149,6 +171,11 @@ def _check_soup(found: _Problems, study: Any, family: str) -> None:
 
     found.catch(partial(validated, factory.Config, soup.settings, "study", f"soups.{family}.settings"))
     for method in soup.methods or study.methods:
+        for name in study.entry(method).use or [method]:
+            reason = plugins("methods")[name].factory.unmergeable if name in plugins("methods") else ""
+            if reason:
+                expected = "methods whose runs are plain weights, under `methods` of the soup"
+                found.add(f"soups.{family}", f"`{method}`, which cannot be averaged: {reason}", expected)
         for name, variant in study.variants(method).items():
             if {**study.training.model_dump(), **variant.training}.get("evaluations") == 0:
                 found.add(

@@ -3,6 +3,7 @@
 Snakemake does not see changes in imported modules, so the plan hands it this hash as a parameter. Comments,
 docstrings and formatting do not count; every statement does, imports inside functions included. Plug-ins
 are found by folder and so are not imported by name: the plan adds the module of each plug-in that a job uses.
+What a file's bytes parse to is remembered between calls; losing that memory costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import json
+import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 PACKAGE = "ftbench"
+MOST_REMEMBERED = 4000  # files
 
 
 @cache
@@ -41,8 +47,19 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
     file = _file_of(module)
     if file is None:
         return "", ()
-    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    content = file.read_bytes()
+    remembered, key = _memory(), hashlib.sha256(f"{module} {file.name} ".encode() + content).hexdigest()
+    if key not in remembered:
+        remembered[key] = _parse(module, file, content)
+    digest, *imported = remembered[key]
     top = module.partition(".")[0]
+    inside = [name for name in imported if name.partition(".")[0] in {PACKAGE, top} and _file_of(name) is not None]
+    return digest, tuple(inside)
+
+
+def _parse(module: str, file: Path, content: bytes) -> list[str]:
+    """The digest of the syntax tree, and every name that is imported, in order."""
+    tree = ast.parse(content, filename=str(file))
     # annotations under TYPE_CHECKING count as imports too: a false rerun is better than a stale number
     imported: set[str] = set()
     for node in ast.walk(tree):
@@ -59,11 +76,33 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
             imported.update(f"{base}.{alias.name}" for alias in node.names)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             _drop_docstring(node)
-    inside = sorted(
-        name for name in imported if name.partition(".")[0] in {PACKAGE, top} and _file_of(name) is not None
-    )
-    digest = hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()
-    return digest, tuple(inside)
+    return [hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest(), *sorted(imported)]
+
+
+def _memory_file() -> Path:
+    """In the user's cache folder; other releases of Python or of this file parse for themselves."""
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / PACKAGE / f"sources-{sys.version_info[0]}.{sys.version_info[1]}-{own}.json"
+
+
+@cache
+def _memory() -> dict[str, list[str]]:
+    """Parsed files by the hash of their bytes; empty where none can be read, or where too many have gathered."""
+    try:
+        found = json.loads(_memory_file().read_text())
+    except (OSError, RuntimeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and len(found) < MOST_REMEMBERED else {}
+
+
+def _remember() -> None:
+    with suppress(OSError, RuntimeError):
+        file = _memory_file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(_memory()))
+        temporary.replace(file)
 
 
 def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -97,8 +136,11 @@ def closure(module: str) -> frozenset[str]:
 
 @cache
 def _fingerprint(modules: tuple[str, ...]) -> str:
+    known = len(_memory())
     reached = sorted(set().union(*(closure(module) for module in modules)))
     text = "\n".join(f"{name} {_read(name)[0]}" for name in reached)
+    if len(_memory()) > known:
+        _remember()
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -109,5 +151,5 @@ def fingerprint(modules: Iterable[str]) -> str:
 
 def forget() -> None:
     """Drop what was read, for a process that edits sources (tests)."""
-    for function in (_file_of, _read, closure, _fingerprint):
+    for function in (_file_of, _read, _memory, closure, _fingerprint):
         function.cache_clear()

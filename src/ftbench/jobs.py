@@ -6,56 +6,31 @@ The plan hands out these jobs; every rule of the workflow has one method here, n
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ftbench import matrix
-from ftbench.config.load import Catalogue, LoadedStudy
-from ftbench.config.strict import Strict
-from ftbench.config.study import Study, Training
-from ftbench.fingerprint import fingerprint
+from ftbench import matrix, paths
+from ftbench.config.study import Training
+from ftbench.data_jobs import DataJobs, PlannedJob
 from ftbench.metrics.base import DEFAULTS
-from ftbench.paths import StudyPaths, data_root, study_paths
 from ftbench.plugins import plugin
-from ftbench.resolve import Resolver
 from ftbench.stages import (
-    base,
     collect,
     compare,
     finetune,
     predict,
     report,
     score,
-    split,
+    tune,
     upstream,
 )
+from ftbench.stages.finetune import Plug
 from ftbench.stages.soup import Spec as SoupSpec
+from ftbench.tuning import trials
 
 
-@dataclass(frozen=True)
-class PlannedJob:
-    """One job: what it computes, from which sources, with which inputs."""
-
-    stage: str
-    cell: str
-    spec: Strict
-    modules: tuple[str, ...]  # plug-ins beyond the stage itself
-    inputs: dict[str, str]
-
-    @property
-    def source(self) -> str:
-        return fingerprint((f"ftbench.stages.{self.stage}", *self.modules))
-
-
-class Jobs:
-    """Builds the jobs of one study."""
-
-    def __init__(self, loaded: LoadedStudy, catalogue: Catalogue) -> None:
-        self.loaded, self.catalogue = loaded, catalogue
-        self.study: Study = loaded.study
-        self.paths: StudyPaths = study_paths(loaded.name)
-        self.resolver = Resolver(loaded.study, catalogue)
+class Jobs(DataJobs):
+    """Builds all jobs of one study."""
 
     @cached_property
     def artifacts(self) -> dict[str, matrix.Artifact]:
@@ -63,50 +38,6 @@ class Jobs:
         cells: list[matrix.Artifact] = [*matrix.bases(self.study), *matrix.runs(self.study)]
         cells += matrix.soups(self.study)
         return {cell.artifact: cell for cell in cells}
-
-    def _path(self, name: str, **wildcards: object) -> str:
-        return str(self.paths.path(name, **wildcards))
-
-    def fetch(self, dataset: str) -> PlannedJob:
-        spec, files = self.resolver.fetch(dataset, data_root())
-        modules = (f"ftbench.data.{spec.generated.generator}",) if spec.generated else ()
-        return PlannedJob("fetch", dataset, spec, modules, {name: str(file) for name, file in files.items()})
-
-    def prepare(self, dataset: str) -> PlannedJob:
-        inputs = {
-            "fetched": self._path("fetched", dataset=dataset),
-            "record": self._path("fetched_record", dataset=dataset),
-        }
-        return PlannedJob("prepare", dataset, self.resolver.prepare(dataset, data_root()), (), inputs)
-
-    def split(self, task: str) -> PlannedJob:
-        wanted = self.study.tasks[task]
-        kind, labels = self.resolver.space(task)
-        spec = split.Spec(
-            task=task,
-            kind=kind,
-            labels=labels,
-            train=wanted.train,
-            select=wanted.select,
-            select_metric=self.resolver.select_metric(task),
-        )
-        return PlannedJob("split", task, spec, (), {"prepared": self._path("prepared", dataset=wanted.train.dataset)})
-
-    def audit(self, task: str) -> PlannedJob:
-        spec = self.resolver.audit(task)
-        inputs = {"train": self._path("train", task=task), "select": self._path("select", task=task)}
-        for item in spec.sets.values():
-            inputs[f"set_{item.dataset}"] = self._path("prepared", dataset=item.dataset)
-        return PlannedJob("audit", task, spec, (), inputs)
-
-    def base(self, model: str) -> PlannedJob:
-        entry = self.catalogue.model(model)
-        fields = entry.model_dump(include={"hub", "package", "folder", "path", "built_in", "digest"})
-        inputs = {}
-        if entry.built_in:
-            inputs["corpus"] = self._path("prepared", dataset=entry.built_in.corpus)
-        modules = (base.PRETRAINING,) if entry.built_in else ()
-        return PlannedJob("base", model, base.Spec(model=model, **fields), modules, inputs)
 
     def upstream(self, prior: str, model: str) -> PlannedJob:
         wanted, entry = self.study.prior, self.resolver.prior_entry
@@ -135,7 +66,41 @@ class Jobs:
 
     def finetune(self, task: str, model: str, method: str, variant: str, seed: str) -> PlannedJob:
         run = matrix.Run(task, model, method, variant, int(seed))
-        plugs, training = self.resolver.method(task, method, variant)
+        job = self._training_job(run.artifact, run, *self.resolver.method(task, method, variant))
+        if not self.study.tunes(method):
+            return job
+        assert isinstance(job.spec, finetune.Spec)
+        spec = job.spec.model_copy(update={"tuned": self.resolver.tried(method)})
+        inputs = {**job.inputs, "tuned": self._path("tuned", task=task, model=model, method=method)}
+        return PlannedJob("finetune", job.cell, spec, job.modules, inputs)
+
+    def trial(self, task: str, model: str, method: str, trial: str, seed: str) -> PlannedJob:
+        run = matrix.Run(task, model, method, trial, int(seed))
+        setting = self.resolver.tried(method)[trial]
+        cell = paths.TRIAL.format(task=task, model=model, method=method, trial=trial, seed=seed)
+        return self._training_job(cell, run, setting.methods, setting.training)
+
+    def tune(self, task: str, model: str, method: str) -> PlannedJob:
+        assert self.study.tuning is not None
+        tried, seeds = trials(self.study, method), self.study.tuning.seeds
+        spec = tune.Spec(
+            study=self.loaded.name,
+            task=task,
+            model=model,
+            method=method,
+            trials=list(tried),
+            seeds=seeds,
+            settings={name: variant.model_dump(mode="json") for name, variant in tried.items()},
+        )
+        inputs = {
+            f"{trial}_{seed}": self._path("trial", task=task, model=model, method=method, trial=trial, seed=seed)
+            for trial in tried
+            for seed in seeds
+        }
+        return PlannedJob("tune", matrix.Tuned(task, model, method).cell, spec, (), inputs)
+
+    def _training_job(self, cell: str, run: matrix.Run, plugs: list[Plug], training: Training) -> PlannedJob:
+        task, model, method, variant = run.task, run.model, run.method, run.variant
         kind, labels = self.resolver.space(task)
         wanted = self.study.tasks[task].train
         prior = self.resolver.prior_inputs(plugs)
@@ -166,7 +131,7 @@ class Jobs:
             inputs["samples"] = self._path("pretrain_samples", prior=prior.name, model=model)
             inputs["prior_rows"] = self._path("prepared", dataset=self.study.prior.dataset)
         modules = tuple(plugin("methods", plug.name).module for plug in plugs)
-        return PlannedJob("finetune", run.artifact, spec, (*modules, self._select_module(task)), inputs)
+        return PlannedJob("finetune", cell, spec, (*modules, self._select_module(task)), inputs)
 
     def _start(self, model: str) -> dict[str, str]:
         if self.study.prior is None:
@@ -202,7 +167,9 @@ class Jobs:
         for position, run in enumerate(cell.ingredients):
             inputs[f"record{position}"] = self._path("run", **run.__dict__)
             inputs[f"model{position}"] = self._path("run_model", **run.__dict__)
-        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task)), inputs)
+        readers = self.resolver.readers(task, cell.method, cell.variant)
+        inputs |= self._start(model) if readers else {}
+        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task), *readers), inputs)
 
     def _training_of(self, cell: matrix.Artifact) -> Training:
         if isinstance(cell, matrix.Base):
@@ -220,7 +187,9 @@ class Jobs:
             "base": self._path("base", model=cell.model),
             **self._start(cell.model),
         }
+        readers: tuple[str, ...] = ()
         if isinstance(cell, matrix.Run):
+            readers = self.resolver.readers(cell.task, cell.method, cell.variant)
             inputs |= {
                 "record": self._path("run", **cell.__dict__),
                 "model": self._path("run_model", **cell.__dict__),
@@ -240,7 +209,7 @@ class Jobs:
             max_length=training.max_length,
             precision="fp32" if training.precision == "fp16" else training.precision,
         )
-        return PlannedJob("predict", artifact, spec, (), inputs)
+        return PlannedJob("predict", artifact, spec, readers, inputs)
 
     def score(self, artifact: str) -> PlannedJob:
         cell = self.artifacts[artifact]

@@ -30,6 +30,19 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """The choice among the settings of one method; its trials are scored on `select` rows and never predicted."""
+
+    task: str
+    model: str
+    method: str
+
+    @property
+    def cell(self) -> str:
+        return f"tuning/{self.task}/{self.model}/{self.method}"
+
+
+@dataclass(frozen=True)
 class SoupCell:
     """One soup: the seeds of one method and variant, combined by one recipe."""
 
@@ -71,6 +84,14 @@ def runs(study: Study) -> Iterator[Run]:
                 for variant in study.variants(method):
                     for seed in study.seeds:
                         yield Run(task, model, method, variant, seed)
+
+
+def tunings(study: Study) -> Iterator[Tuned]:
+    for task in study.tasks:
+        for model in study.models:
+            for method in study.methods:
+                if study.tunes(method):
+                    yield Tuned(task, model, method)
 
 
 def soups(study: Study) -> Iterator[SoupCell]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ftbench import matrix
-from ftbench.jobs import PlannedJob
+from ftbench.data_jobs import PlannedJob
 from ftbench.paths import COLLECTED, COMPARED, PAGES, StudyPaths
 from ftbench.plan import Plan
 from ftbench.stage import execute

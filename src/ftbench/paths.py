@@ -13,6 +13,7 @@ from pathlib import Path
 from ftbench.config.errors import FtbenchError
 
 RUN = "runs/{task}/{model}/{method}/{variant}/s{seed}"
+TRIAL = "tuning/{task}/{model}/{method}/{trial}/s{seed}"
 SOUP = "soups/{task}/{model}/{soup}"
 BASE = "base/{task}/{model}"
 
@@ -34,6 +35,10 @@ PATTERNS = {
     "run_model": RUN + "/model.safetensors",
     "run_log": RUN + "/train.parquet",
     "run": RUN + "/run.json",
+    "trial_model": TRIAL + "/model.safetensors",
+    "trial_log": TRIAL + "/train.parquet",
+    "trial": TRIAL + "/run.json",
+    "tuned": "tuning/{task}/{model}/{method}/tuned.json",
     "soup_model": SOUP + "/model.safetensors",
     "recipe": SOUP + "/recipe.json",
     "predictions": "predictions/{artifact}/predictions.parquet",
@@ -48,11 +53,12 @@ _NAME = r"[A-Za-z0-9][\w.\-]*"
 WILDCARDS = {
     **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "prior"), _NAME),
     "seed": r"\d+",
+    "trial": r"t\d+",
     "artifact": r"(runs|soups|base)/[\w.\-/]+",
 }
 
 # The files that `collect` and `compare` write; `report` writes the pages below.
-COLLECTED = ("runs", "metrics", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
+COLLECTED = ("runs", "metrics", "tuning", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
 COMPARED = ("comparisons",)
 PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png")
 

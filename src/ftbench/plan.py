@@ -16,7 +16,8 @@ from ftbench import matrix
 from ftbench.check import check_study
 from ftbench.config.load import Catalogue, LoadedStudy, load_catalogue, load_study
 from ftbench.config.study import Study
-from ftbench.jobs import Jobs, PlannedJob
+from ftbench.data_jobs import PlannedJob
+from ftbench.jobs import Jobs
 from ftbench.paths import COLLECTED, COMPARED, DATA_ROOT_VARIABLE, PAGES, StudyPaths, study_paths
 
 
@@ -116,6 +117,16 @@ class Plan:
             prior = self.study.prior.name
             stages = ("upstream", "pretrain_samples")
             yield from (self.job(stage, prior=prior, model=model) for stage in stages for model in self.study.models)
+        for tuned in matrix.tunings(self.study):
+            place = tuned.__dict__
+            tuning = self.study.tuning
+            assert tuning is not None
+            yield from (
+                self.job("trial", **place, trial=trial, seed=str(seed))
+                for trial in self.stages.resolver.tried(tuned.method)
+                for seed in tuning.seeds
+            )
+            yield self.job("tune", **place)
         yield from (
             self.job(
                 "finetune",

@@ -14,11 +14,12 @@ from ftbench.config.dataset import DatasetEntry, LabelMap
 from ftbench.config.errors import FtbenchError
 from ftbench.config.load import Catalogue
 from ftbench.config.strict import validated
-from ftbench.config.study import Study, Training
+from ftbench.config.study import Study, Training, Variant
 from ftbench.metrics.base import DEFAULTS
 from ftbench.plugins import plugin
 from ftbench.stages import audit, fetch, finetune, prepare, pretrain_samples
 from ftbench.stages.prior_pool import PriorInputs
+from ftbench.tuning import trials
 
 
 class Resolver:
@@ -27,6 +28,7 @@ class Resolver:
     def __init__(self, study: Study, catalogue: Catalogue) -> None:
         self.study, self.catalogue = study, catalogue
         self.method = cache(self._method)
+        self.tried = cache(self.trials)
 
     @property
     def prior_entry(self) -> DatasetEntry | None:
@@ -118,17 +120,32 @@ class Resolver:
 
     def _method(self, task: str, method: str, variant: str) -> tuple[list[finetune.Plug], Training]:
         """Plug-ins with resolved settings, and training settings, of one variant of a method."""
-        entry, chosen = self.study.entry(method), self.study.variants(method)[variant]
-        names = entry.use or [method]
+        return self._resolved(method, self.study.variants(method)[variant])
+
+    def trials(self, method: str) -> dict[str, finetune.Setting]:
+        """The settings among which a tuned method's runs take the best, by trial."""
+        found = {}
+        for name, variant in trials(self.study, method).items():
+            plugs, training = self._resolved(method, variant)
+            found[name] = finetune.Setting(methods=plugs, training=training)
+        return found
+
+    def _resolved(self, method: str, chosen: Variant) -> tuple[list[finetune.Plug], Training]:
+        names = self.study.entry(method).use or [method]
         key = f"methods.{method}"
         plugs = []
         for name in names:
             factory = plugin("methods", name).factory
             # composed methods have their settings under their names, a single one has them directly
-            settings = chosen.settings.get(name, {}) if entry.use and len(names) > 1 else chosen.settings
+            settings = chosen.settings.get(name, {}) if len(names) > 1 else chosen.settings
             config = validated(factory.Config, settings, "study", f"{key}.settings")
             plugs.append(finetune.Plug(name=name, config=config.model_dump(mode="json")))
         return plugs, self.training(chosen.training, f"{key}.training")
+
+    def readers(self, task: str, method: str, variant: str) -> tuple[str, ...]:
+        """Modules of the methods without which the saved weights of a run cannot be read."""
+        found = [plugin("methods", plug.name) for plug in self.method(task, method, variant)[0]]
+        return tuple(plug.module for plug in found if plug.factory.saves != "model")
 
     def fetch(self, dataset: str, local_root: Path | None) -> tuple[fetch.Spec, dict[str, Path]]:
         """Spec of `fetch` and its local files by split: the copy under `data_root` goes before the hub."""

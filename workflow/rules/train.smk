@@ -1,4 +1,4 @@
-from ftbench.paths import RUN
+from ftbench.paths import RUN, TRIAL
 
 
 # A local snapshot of one model.
@@ -40,3 +40,43 @@ rule finetune:
     shell:
         "python -m ftbench.stage finetune {params.job} --threads {threads}"
         " --outputs model={output.model} log={output.log_file} record={output.record} > {log} 2>&1"
+
+
+# One setting tried for a method; only its score on the selection rows is used, so its weights do not stay.
+rule trial:
+    input:
+        unpack(PLAN.inputs("trial")),
+    output:
+        model=temp(PLAN.pattern("trial_model")),
+        log_file=PLAN.pattern("trial_log"),
+        record=PLAN.pattern("trial"),
+    log:
+        PLAN.log("finetune", TRIAL),
+    conda:
+        "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("trial"),
+    message:
+        "trying {wildcards.method} on {wildcards.task}: setting {wildcards.trial}, seed {wildcards.seed}"
+    shell:
+        "python -m ftbench.stage finetune {params.job} --threads {threads}"
+        " --outputs model={output.model} log={output.log_file} record={output.record} > {log} 2>&1"
+
+
+# The setting that a method's runs will use.
+rule tune:
+    input:
+        unpack(PLAN.inputs("tune")),
+    output:
+        record=PLAN.pattern("tuned"),
+    log:
+        PLAN.log("tune", "tuning/{task}/{model}/{method}"),
+    conda:
+        "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("tune"),
+    message:
+        "choosing the setting of {wildcards.method} on {wildcards.task}"
+    shell:
+        "python -m ftbench.stage tune {params.job} --threads {threads}"
+        " --outputs tuned={output.record} > {log} 2>&1"

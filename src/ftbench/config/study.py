@@ -27,6 +27,9 @@ class Training(Strict):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on a GPU that has it, else fp32; bf16 on a CPU only when asked for"
     )
+    processes: int = Field(
+        1, gt=0, le=64, description="processes that share one fine-tuning on one machine, each with a GPU of its own"
+    )
     grouping: Literal["length", "none"] = Field(
         "length",
         description="length: batches of similar length, far fewer padding tokens; none: plain shuffling",
@@ -40,6 +43,8 @@ class Training(Strict):
     def _divisible(self) -> Self:
         if self.batch_size % self.accumulation:
             raise ValueError("`batch_size` that `accumulation` divides")
+        if self.batch_size < self.accumulation * self.processes:
+            raise ValueError("`batch_size` of at least `accumulation` times `processes`: a row for each of them")
         if self.keep == "best" and self.evaluations == 0:
             raise ValueError("`evaluations` of at least 1 with `keep: best`")
         return self
@@ -99,6 +104,25 @@ class MethodEntry(Variant):
     variants: dict[Name, Variant] = Field(default_factory=dict, description="several settings of one method")
 
 
+class Tuning(Strict):
+    """One budget of settings for every method; the `select` rows alone choose, before any test set is predicted."""
+
+    n_variants: int = Field(gt=1, le=200, description="settings tried for each method")
+    draw: Literal["random", "grid"] = Field(
+        "random", description="random: distinct draws, paired over methods; grid: all, which must not be more"
+    )
+    seed: int = Field(0, ge=0, description="seed of the draws; a key of two methods is drawn alike")
+    seeds: list[int] = Field([0], min_length=1, description="runs of each setting; their mean select score decides")
+    space: dict[str, list[Any]] = Field(
+        default_factory=dict, description="`training.KEY` to values, for every method that does not name the key"
+    )
+    spaces: dict[Name, dict[str, list[Any]]] = Field(
+        default_factory=dict,
+        description="by method: `settings.KEY` or `training.KEY` to values, instead of the grid it declares",
+    )
+    methods: list[Name] | None = Field(None, description="null: every method of the study")
+
+
 class Prior(Strict):
     """A task that the model knows before fine-tuning: the graph trains it, and measures what is lost."""
 
@@ -141,7 +165,11 @@ class Study(Strict):
     methods: dict[Name, MethodEntry | None] = Field(min_length=1)
     baseline: Name | None = Field(None, description="method the others are compared with; null: vanilla if present")
     training: Training = Training()
+    processes: int = Field(
+        1, gt=0, le=64, description="processes of one run on one machine, each with a GPU of its own"
+    )
     prior: Prior | None = None
+    tuning: Tuning | None = None
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -160,6 +188,15 @@ class Study(Strict):
             for method in soup.methods or []:
                 if method not in self.methods:
                     raise ValueError(f"`soups.{name}.methods` out of the study's methods; `{method}` is none")
+        for method in [*(self.tuning.methods or []), *self.tuning.spaces] if self.tuning else []:
+            if method not in self.methods:
+                raise ValueError(f"methods of the study under `tuning`; `{method}` is none")
+        for method in self.methods:
+            if self.tunes(method) and self.entry(method).variants:
+                raise ValueError(
+                    f"either `methods.{method}.variants` or `tuning` of `{method}`; "
+                    f"values to choose from go under `tuning.spaces.{method}`"
+                )
         if self.baseline is not None and self.baseline not in self.methods:
             raise ValueError(f"`baseline` out of the study's methods {sorted(self.methods)}")
         for name, task in self.tasks.items():
@@ -174,14 +211,19 @@ class Study(Strict):
         """The method that the others are compared with."""
         return self.baseline or ("vanilla" if "vanilla" in self.methods else None)
 
+    def tunes(self, method: str) -> bool:
+        """Whether settings are chosen for this method before its runs."""
+        return self.tuning is not None and (self.tuning.methods is None or method in self.tuning.methods)
+
     def entry(self, method: str) -> MethodEntry:
         """The entry of a method; an empty one in the file means `as it comes`."""
         return self.methods[method] or MethodEntry()
 
     def variants(self, method: str) -> dict[str, Variant]:
-        """The variants of a method, merged with the entry they stand in; `default` where none is named."""
+        """The variants of a method, merged with the entry they stand in; `default` where none is named, and
+        `tuned` where settings are chosen first."""
         entry = self.entry(method)
-        named = entry.variants or {"default": Variant()}
+        named = entry.variants or {"tuned" if self.tunes(method) else "default": Variant()}
         return {
             name: Variant(
                 settings={**entry.settings, **variant.settings},

@@ -13,6 +13,7 @@ from pydantic import Field
 from ftbench.config.errors import FtbenchError
 from ftbench.methods.base import Cost
 from ftbench.methods.rehearsal import Rehearsal
+from ftbench.training.rehearsal.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ class Der(Rehearsal):
     cost = Cost(forward=1.125, backward=1.125, memory="the pool's text and logits")
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
-    class Config(Rehearsal.Config):
+    class Config(Settings):
         sampler: Literal[
             "none", "random", "random_correct", "prior_loss", "prior_loss_max", "max_loss", "mir", "importance",
             "mix_cd", "mix_cd_oracle",

@@ -7,12 +7,9 @@ Formula: L = (b_F mean loss_F + b_P mean loss_R) / (b_F + b_P), R drawn from the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
-
-from ftbench.config.strict import Strict
-from ftbench.data.bins import Scheme
+from ftbench.config.errors import FtbenchError
 from ftbench.methods.base import Cost, Method, State
 from ftbench.training.prior_task import PriorModel, needed
 from ftbench.training.rehearsal.damage import MixCd, MixCdOracle
@@ -27,6 +24,7 @@ from ftbench.training.rehearsal.samplers import (
     Uniform,
 )
 from ftbench.training.rehearsal.scoring import Scoring, prior_scorer
+from ftbench.training.rehearsal.settings import Settings
 from ftbench.training.rehearsal.trace import Trace
 
 if TYPE_CHECKING:
@@ -72,36 +70,8 @@ class Rehearsal(Method):
     needs_prior: ClassVar[bool] = True
     search: ClassVar[dict[str, tuple[Any, ...]]] = {"settings.ratio": (0, 1 / 33, 1 / 17, 1 / 9, 1 / 5, 1 / 2)}
 
-    class Config(Strict):
-        sampler: Literal[
-            "none", "random", "random_correct", "prior_loss", "prior_loss_max", "max_loss", "mir", "importance",
-            "mix_cd", "mix_cd_oracle",
-        ] = Field("mix_cd", description="how rows are chosen")  # fmt: skip
-        ratio: float = Field(1 / 9, ge=0, lt=1, description="r: rehearsed rows as a share of all rows of a step")
-        budget: Literal["add", "swap"] = Field(
-            "add", description="add: beside all new rows; swap: in the place of some, the batch keeps its size"
-        )
-        prior_weight: float = Field(1.0, gt=0, description="weight of the rehearsed rows' loss (ours)")
-        pool: Literal["auto", "prior_correct", "all"] = Field(
-            "auto", description="rows that may be drawn; auto: the formerly right ones for mix_cd and random_correct"
-        )
-        bins: Scheme = Field("loss", description="how the pool is divided, for mix_cd and for the trace")
-        bin_count: int | None = Field(None, gt=0, description="loss bins; null: 10, or 5 with loss_x_aux (ours)")
-        smallest: int = Field(50, gt=0, description="rows below which a cell of loss_x_aux joins the next (ours)")
-        aux: str = Field("label", description="of bins by aux: `label`, `length`, or a name that the entry keeps")
-        discount: float = Field(0.99, gt=0, le=1, description="gamma: how counts of damage fade per step (ours)")
-        prior_count: float = Field(1.0, gt=0, description="a: rows that a bin's rate starts with (ours)")
-        prior_rate: float = Field(0.05, gt=0, lt=1, description="alpha_0: the rate it starts with (ours)")
-        floor: float = Field(0.1, gt=0, le=1, description="epsilon: least rate of a bin, relative to the mean (ours)")
-        refresh: int = Field(50, gt=0, description="U: steps between the oracle's looks at the whole pool (ours)")
-        power: float = Field(1.0, ge=0, description="beta: exponent of the prior loss in prior_loss")
-        candidates: int = Field(32, gt=0, description="M: rows that max_loss and mir choose from")
-        virtual_length: float = Field(0.1, gt=0, description="length of mir's virtual step (ours)")
-        max_repeats: int | None = Field(None, gt=0, description="how often one row may come; null: no bound")
-        clean_indicator: bool = Field(
-            False, description="judge damage without dropout, at the price of one more forward pass of the rows"
-        )
-        trace_every: int = Field(20, gt=0, description="steps between rows of the trace")
+    class Config(Settings):
+        """Settings of the method."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -110,7 +80,7 @@ class Rehearsal(Method):
         self.steps = 0  # over all phases
         self.drawn_for = -1  # the step that the present rows belong to
         self.parts: dict[bytes, tuple[int, int]] = {}  # micro-batch to its share of the rows
-        self.seen: list[tuple[Any, Any, Any]] = []
+        self.seen: torch.Tensor | None = None  # losses and damage of the step's rows, from all micro-batches
 
     @classmethod
     def wants_prior(cls, config: Any) -> bool:
@@ -144,6 +114,8 @@ class Rehearsal(Method):
         """The sampler over the eligible rows of the pool, made at the first call."""
         import math
 
+        from ftbench.training.processes import Processes
+
         if self.sampler is None:
             prior, chosen = needed(context), self.config
             correct = chosen.pool == "prior_correct" or (chosen.pool == "auto" and chosen.sampler in CORRECT)
@@ -152,6 +124,8 @@ class Rehearsal(Method):
             scoring.require(math.ceil(size * ratio / (1 if chosen.budget == "swap" else 1 - ratio) - 1e-9))
             names = ("power", "candidates", "discount", "prior_count", "prior_rate", "floor", "refresh")
             knobs = Knobs(**{name: getattr(chosen, name) for name in names})
+            if chosen.sampler == "mir" and Processes.here().count > 1:
+                raise FtbenchError("rehearsal, `sampler: mir`: found several processes; its virtual step needs one")
             self.scoring, self.model = scoring, PriorModel(context)
             self.sampler = SAMPLERS[chosen.sampler](scoring.losses, scoring.bins, knobs)
             self.trace = Trace(scoring.bins, chosen.trace_every)
@@ -165,7 +139,10 @@ class Rehearsal(Method):
 
     def begin_passes(self, context: Context) -> None:
         self.steps += 1
-        self.parts, self.seen, self.done = {}, [], 0
+        self.parts, self.seen = {}, None
+        count = self.count(context.training.batch_size)
+        if count and self.config.sampler != "mir":  # mir has to know the new rows' gradient
+            self.draw(count, None, context)
 
     def loss(self, loss: torch.Tensor, logits: torch.Tensor, batch: Batch, context: Context) -> torch.Tensor:
         import torch
@@ -175,11 +152,10 @@ class Rehearsal(Method):
         count = self.count(context.training.batch_size)
         if count == 0:
             return loss
-        sampler = self.ready(context)
         if self.drawn_for != self.steps:
             self.draw(count, loss, context)
         first = batch.rows.tobytes() not in self.parts
-        begin, end = self.part(batch, context.rows)
+        begin, end = self.part(batch, context)
         new = context.rows / (context.rows + count)
         mixed = new * loss
         if begin == end:
@@ -192,7 +168,7 @@ class Rehearsal(Method):
             found = self.model.logits(context, prior)
         losses = self.row_losses(found, prior, rows)
         if first:
-            self.watch(rows, losses, found, prior, sampler, context)
+            self.watch(begin, end, losses, found, prior, context)
         # the loop weighs a micro-batch by its share of the new rows; the rehearsed ones have shares of their own
         share = (1 - new) * self.config.prior_weight * context.rows / (count * len(batch))
         total: torch.Tensor = mixed + share * (weights * losses).sum()
@@ -202,48 +178,59 @@ class Rehearsal(Method):
         """The loss of each rehearsed row (rows,), from fp32 logits (rows, labels)."""
         return self.scoring.prior.row_losses(logits, batch)
 
-    def draw(self, count: int, loss: torch.Tensor, context: Context) -> None:
-        """Choose the rows of this step."""
+    def draw(self, count: int, loss: torch.Tensor | None, context: Context) -> None:
+        """Choose the rows of this step; the same ones in every process."""
+        import torch
+
+        sampler = self.ready(context)
         scorer = prior_scorer(self.scoring, self.model, context, loss, self.config.virtual_length)
         generator = context.generator(self.name, "draw")
-        sampler = self.ready(context)
         sampler.begin(self.steps, scorer)
         self.rows, self.weights = self.trace.bounded(
             self.config.max_repeats, count, lambda missing: sampler.draw(missing, generator, scorer)
         )
         self.drawn_for = self.steps
+        self.seen = torch.zeros((3, count), dtype=torch.float64, device=next(context.model.parameters()).device)
 
-    def part(self, batch: Batch, rows: int) -> tuple[int, int]:
+    def part(self, batch: Batch, context: Context) -> tuple[int, int]:
         """Which of the step's rehearsed rows go with a micro-batch; the same ones when it is passed again."""
+        from ftbench.training.processes import Processes
+
         key = batch.rows.tobytes()
         if key not in self.parts:
-            begin = self.done * len(self.rows) // rows
-            self.done += len(batch)
-            self.parts[key] = begin, self.done * len(self.rows) // rows
+            # the step's rows are cut into this many micro-batches, over all processes, the first ones longer by one
+            count = min(context.training.accumulation * Processes.here().count, context.rows)
+            least, longer = divmod(context.rows, count)
+            before = context.passes * least + min(context.passes, longer)
+            bounds = [place * len(self.rows) // context.rows for place in (before, before + len(batch))]
+            self.parts[key] = bounds[0], bounds[1]
         return self.parts[key]
 
     def watch(
-        self,
-        rows: NDArray[np.int64],
-        losses: torch.Tensor,
-        logits: torch.Tensor,
-        batch: Batch,
-        sampler: Sampler,
-        context: Context,
+        self, begin: int, end: int, losses: torch.Tensor, logits: torch.Tensor, batch: Batch, context: Context
     ) -> None:
         """Remember what the rows showed; it counts once the step's gradients are known to be finite."""
+        import torch
+
+        rows = self.rows[begin:end]
         damaged = self.scoring.correct[rows] & self.scoring.prior.wrong(logits, batch)
         if self.config.clean_indicator:
             damaged = self.scoring.damaged(rows, self.model, context)
-            sampler.charged += len(rows)
-        self.seen.append((rows, losses.detach(), damaged))
-        self.trace.rows += len(rows)
-        self.trace.tokens += int(batch.inputs["attention_mask"].sum()) if losses.device.type == "cpu" else 0
+        assert self.seen is not None
+        self.seen[0, begin:end] = losses.detach().double()
+        self.seen[1, begin:end] = torch.from_numpy(damaged).to(self.seen)
+        self.seen[2, begin:end] = batch.inputs["attention_mask"].sum(dim=1).to(self.seen)
 
     def gradients_ready(self, context: Context) -> None:
-        for rows, losses, damaged in self.seen:
-            self.ready(context).observe(rows, losses.double().cpu().numpy(), damaged)
-            self.trace.count(rows, damaged)
+        from ftbench.training.processes import Processes
+
+        if self.seen is None:
+            return
+        losses, damaged, tokens = Processes.here().add(self.seen).cpu().numpy()
+        self.ready(context).observe(self.rows, losses, damaged > 0)
+        self.trace.count(self.rows, damaged > 0)
+        self.trace.rows += len(self.rows)
+        self.trace.tokens += int(tokens.sum())
 
     def after_step(self, context: Context) -> None:
         if self.sampler is not None:
@@ -254,9 +241,9 @@ class Rehearsal(Method):
             return {}
         self.trace.write(self.steps, self.sampler, last=True)
         return {
-            "forward_rows_extra": self.sampler.charged,
+            "forward_rows_extra": self.sampler.charged + (self.trace.rows if self.config.clean_indicator else 0),
             "rehearsed_rows": self.trace.rows,
-            "rehearsed_tokens": self.trace.tokens or None,
+            "rehearsed_tokens": self.trace.tokens,
             "prior_head": self.model.described,
             "rehearsal_trace": self.trace.written,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ftbench.methods.base import Method
 
 
@@ -12,3 +14,4 @@ class Vanilla(Method):
     summary = "plain fine-tuning of all parameters"
     paper = "Devlin et al. (2019), BERT"
     formula = "theta <- AdamW(theta, grad mean CE)"
+    search: ClassVar = {"training.learning_rate": (2e-5, 3e-5, 5e-5), "training.epochs": (2, 3, 4)}

@@ -7,6 +7,7 @@ up.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     _samples(study, scan, outputs["pretrain_samples"])
     _before_the_cells(study, scan, keep)
-    rows: dict[str, list[dict[str, Any]]] = {"runs": [], "soups": [], "soup_ingredients": []}
+    rows: dict[str, list[dict[str, Any]]] = {"runs": [], "soups": [], "soup_ingredients": [], "tuning": []}
+    for tuned in matrix.tunings(study):
+        rows["tuning"] += _tuning_rows(tuned, spec.study, scan)
     for cell in matrix.runs(study):
         row = _run_row(cell, spec.study, scan)
         rows["runs"].append(row)
@@ -112,6 +115,31 @@ def _run_row(cell: Any, study: str, scan: Scan) -> dict[str, Any]:
     if row["status"] == "failed":
         scan.absent(cell.artifact, "finetune", f"training failed: {row['error'] or 'no reason recorded'}")
     return row
+
+
+def _tuning_rows(cell: Any, study: str, scan: Scan) -> list[dict[str, Any]]:
+    """One row a setting and seed; none, and rows in `missing`, where the choice has not been made."""
+    identity = {"study": study, **cell.__dict__}
+    found = scan.record(scan.places.path("tuned", **cell.__dict__), cell.cell, "tune", identity)
+    if isinstance(found, str):
+        scan.failures_below(cell.cell)
+        return []
+    return [
+        {
+            **identity,
+            "trial": row["trial"],
+            "seed": seed,
+            "settings_json": json.dumps(row["settings"], sort_keys=True),
+            "status": status,
+            "select_metric": found["select_metric"],
+            "select_score": score,
+            "mean_score": row["mean_score"],
+            "chosen": row["trial"] == found["chosen"],
+            "n_trials": len(found["trials"]),
+        }
+        for row in found["trials"]
+        for seed, status, score in zip(found["seeds"], row["statuses"], row["scores"], strict=True)
+    ]
 
 
 def _soup_rows(cell: Any, study: str, recipe: str, scan: Scan) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -24,6 +24,13 @@ class Plug(Strict):
     config: dict[str, Any]
 
 
+class Setting(Strict):
+    """What a tuning may choose: plug-ins with their settings, and the settings of the loop."""
+
+    methods: list[Plug]
+    training: Training
+
+
 class Spec(Strict):
     study: str
     task: str
@@ -40,9 +47,20 @@ class Spec(Strict):
     init: Literal["shared", "per_seed"]
     prior_head: Literal["separate", "shared"] = "separate"
     prior: PriorInputs | None = None  # where a method of the run wants the prior task
+    tuned: dict[str, Setting] | None = None  # by trial; the input `tuned` says which of them was chosen
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    if spec.training.processes > 1:
+        from ftbench.training.launch import run_together
+
+        run_together(spec.training.processes, "finetune", spec.canonical(), inputs, outputs)
+    else:
+        run_alone(spec, inputs, outputs)
+
+
+def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    """The run, or this process's share of it."""
     import time
 
     from ftbench import provenance
@@ -50,13 +68,18 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.metrics.selection import collapsed, majority_score, selection_score
     from ftbench.plugins import plugin
     from ftbench.stages.prior_pool import prior_task
+    from ftbench.training.artifact import saved_form
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
-    from ftbench.training.models import language_model, load_tokenizer
+    from ftbench.training.models import language_model, load_tokenizer, replace_weights, started_classifier
     from ftbench.training.seeds import derived
-    from ftbench.training.weights import file_digest, save_weights
+    from ftbench.training.weights import file_digest, load_weights, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
+    asked, trial = spec, None
+    if spec.tuned is not None:
+        trial = json.loads(inputs["tuned"].read_text())["chosen"]
+        spec = spec.model_copy(update=dict(spec.tuned[trial]))
     snapshot = inputs["base"].parent / "snapshot"
     rows = _training_rows(spec, read_parquet_file(inputs["train"]))
     train = from_table(rows, spec.labels, spec.kind)
@@ -69,13 +92,18 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         methods.append(factory(factory.Config.model_validate(plug.config)))
     tokenizer = load_tokenizer(snapshot)
     init_seed = 0 if spec.init == "shared" else spec.seed
-    model = _model(spec, snapshot, inputs.get("start"), derived(init_seed, "init"), tokenizer.pad_token_id)
+    model = started_classifier(
+        snapshot, spec.labels, spec.kind, derived(init_seed, "init"), inputs.get("start"), spec.training.dropout,
+        tokenizer.pad_token_id,
+    )  # fmt: skip
+    if spec.prior_head == "shared":  # the task's head is the prior's and goes on from there
+        replace_weights(model, load_weights(inputs["start"]))
     prior = prior_task(spec.prior, spec.labels, inputs, tokenizer) if spec.prior else None
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
-            lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels), prior,
-            lambda objective: language_model(snapshot, objective),
+            lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels),
+            init_seed, prior, lambda objective: language_model(snapshot, objective),
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)
@@ -85,7 +113,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     elif outcome.best_score is not None and collapsed(spec.select_metric, outcome.best_score, majority):
         status = "collapsed"
         error = f"{spec.select_metric} on select {outcome.best_score:.4f}, no better than the commonest answer"
-    save_weights(outcome.weights or {}, outputs["model"], {"status": status})
+    save_weights(outcome.weights or {}, outputs["model"], {"status": status, **saved_form(methods)})
     _write_log(outcome.log, outcome.scores, outputs["log"])
     record = {
         "run_id": f"runs/{spec.task}/{spec.model}/{spec.method}/{spec.variant}/s{spec.seed}",
@@ -99,7 +127,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "init_seed": init_seed,
         "order_seed": spec.seed,
         "data_seed": spec.seed if spec.train_rows else 0,
-        "config_json": spec.canonical(),
+        "config_json": asked.canonical(),
+        "trial": trial,
         "train_rows": fitted.train_rows,
         "steps": len(outcome.log),
         "best_step": outcome.best_step,
@@ -137,20 +166,6 @@ def _training_rows(spec: Spec, table: Any) -> Any:
         )
     strata = strata_of(table.column("label").to_pylist(), table.column("value").to_pylist())
     return table.take(stratified(strata, spec.train_rows, numpy_generator(spec.seed, "data")))
-
-
-def _model(spec: Spec, snapshot: Path, start: Path | None, init_seed: int, padding_id: int | None) -> Any:
-    """The base model with a new head; its pretrained part after the prior task, where the study has one. A head that
-    the task shares with the prior one comes along."""
-    from ftbench.training.layers import is_head
-    from ftbench.training.models import new_classifier, replace_weights
-    from ftbench.training.weights import load_weights
-
-    shared = spec.prior_head == "shared"
-    model = new_classifier(snapshot, spec.labels, spec.kind, init_seed, spec.training.dropout, padding_id)
-    if start is not None:
-        replace_weights(model, load_weights(start), only=lambda name: shared or not is_head(name, model))
-    return model
 
 
 def _write_log(log: list[dict[str, Any]], scores: list[dict[str, Any]], file: Path) -> None:

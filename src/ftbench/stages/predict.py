@@ -61,23 +61,21 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, Any]:
     """Model and tokenizer. For the prior set: the artifact's encoder under the head of the prior task (its
     pooler and classifier), which fine-tuning never trained, unless the study shares it with the tasks."""
+    from ftbench.training.artifact import Artifact
     from ftbench.training.inference import device
-    from ftbench.training.layers import is_encoder
-    from ftbench.training.models import classifier_with, load_tokenizer, replace_weights
+    from ftbench.training.models import classifier_with, load_tokenizer
     from ftbench.training.weights import load_weights
 
     snapshot = inputs["base"].parent / "snapshot"
     tokenizer = load_tokenizer(snapshot)
-    if prior:
+    padding_id = tokenizer.pad_token_id
+    if prior and not (spec.prior_head == "shared" and spec.artifact_kind != "base"):
         upstream = load_weights(inputs["start"])
-        model = classifier_with(
-            snapshot, spec.prior_labels or [], str(spec.prior_kind), upstream, tokenizer.pad_token_id
-        )
+        model = classifier_with(snapshot, spec.prior_labels or [], str(spec.prior_kind), upstream, padding_id)
         if spec.artifact_kind != "base":
-            shared = spec.prior_head == "shared"
-            replace_weights(model, load_weights(inputs["model"]), only=lambda name: shared or is_encoder(name, model))
+            Artifact.of(inputs).put_encoder(model)
     else:
-        model = classifier_with(snapshot, spec.labels, spec.kind, load_weights(inputs["model"]), tokenizer.pad_token_id)
+        model = Artifact.of(inputs).model(spec.labels, spec.kind, padding_id)
     return model.to(device()), tokenizer
 
 

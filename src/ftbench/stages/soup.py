@@ -53,7 +53,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         elif record["select_score"] is None:
             raise FtbenchError(f"{run_id} has no select score; soups need `training.evaluations` of at least 1")
         else:
-            candidates.append(Candidate(run_id, inputs[f"model{position}"], record["select_score"]))
+            file = _plain(spec, inputs, position, outputs.work)
+            candidates.append(Candidate(run_id, file, record["select_score"]))
     common = {
         "soup_id": spec.artifact,
         **spec.model_dump(include={"study", "task", "model", "method", "variant", "family", "recipe", "select_metric"}),
@@ -123,6 +124,22 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         f"{len(decision.weights)} of {len(candidates)} runs, {spec.select_metric} on select {final:.4f}",
         flush=True,
     )
+
+
+def _plain(spec: Spec, inputs: Mapping[str, Path], position: int, work: Path) -> Path:
+    """A file with all weights of a run: its own, or one made by merging what its methods added."""
+    from ftbench.training.artifact import Artifact
+    from ftbench.training.models import load_tokenizer
+    from ftbench.training.weights import save_weights
+
+    artifact = Artifact.of(inputs, f"model{position}", f"record{position}")
+    if artifact.form == "model":
+        return artifact.file
+    padding_id = load_tokenizer(artifact.snapshot).pad_token_id
+    work.mkdir(parents=True, exist_ok=True)
+    merged = work / f"plain{position}.safetensors"
+    save_weights(artifact.plain_weights(spec.labels, spec.kind, padding_id), merged)
+    return merged
 
 
 def _same_start(records: list[dict[str, Any]]) -> None:

@@ -94,6 +94,13 @@ class Scan:
             return None
         return None if waits_for else self.table("metrics", file, artifact, "score")
 
+    def failures_below(self, cell: str) -> None:
+        """Add the failures of the cells that a cell is made of: those whose name begins with its own."""
+        for file in sorted((self.places.work / "failures").glob("*.json")):
+            content = json_object(file) or {}
+            if str(content.get("cell", "")).startswith(cell + "/"):
+                self.absent(str(content["cell"]), str(content["stage"]), NOT_RUN)
+
     def earlier_failures(self, names: set[str]) -> None:
         """Add failures of stages before the cells (data, models) whose own cell is made of `names`."""
         noted = {(row["artifact_id"], row["stage"]) for row in self.missing}

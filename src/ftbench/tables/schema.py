@@ -10,25 +10,24 @@ import pyarrow as pa
 
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, TIME, Column, Table
+from ftbench.tables.identity import ARTIFACT_KINDS
+from ftbench.tables.identity import EVAL_SET as _EVAL_SET
+from ftbench.tables.identity import METHOD as _METHOD
+from ftbench.tables.identity import METRIC as _METRIC
+from ftbench.tables.identity import MODEL as _MODEL
+from ftbench.tables.identity import ROLE as _ROLE
+from ftbench.tables.identity import SEED as _SEED
+from ftbench.tables.identity import STUDY as _STUDY
+from ftbench.tables.identity import TASK as _TASK
+from ftbench.tables.identity import VARIANT as _VARIANT
+from ftbench.tables.prior_schema import FORGETTING, PARETO, PRETRAIN_SAMPLES, REHEARSAL_TRACE
 
-ROLES = ("id", "ood", "stress", "prior", "select")
-ARTIFACT_KINDS = ("base", "run", "soup", "ensemble")
 STATUSES = ("success", "failed", "collapsed", "missing")
 VERDICTS = ("better", "worse", "no evidence", "too few seeds")
 TESTS = ("paired_t", "sign_flip", "none")
 UNITS = ("fraction", "number")
 LABEL_RULES = ("identity", "argmax_then_merge", "sum_then_argmax")
 
-# Columns that stand in several tables with one meaning.
-_STUDY = Column("study", TEXT, "name of the study")
-_TASK = Column("task", TEXT, "task of the study")
-_MODEL = Column("model", TEXT, "model entry")
-_METHOD = Column("method", TEXT, "method, by the name it has in the study")
-_VARIANT = Column("variant", TEXT, "variant of the method; `default` where none is named")
-_SEED = Column("seed", INTEGER, "seed of the run; equal seeds are paired across methods", low=0)
-_EVAL_SET = Column("eval_set", TEXT, "name of the evaluation set")
-_ROLE = Column("role", TEXT, "what the set is for: in-domain, shifted, stress, prior task, selection", values=ROLES)
-_METRIC = Column("metric", TEXT, "name of the metric plug-in")
 _PROVENANCE = (
     Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),
     Column("checkpoint_sha256", TEXT, "sha256 of the weights file", nullable=True),
@@ -58,6 +57,7 @@ RUNS = Table(
         Column("init_seed", INTEGER, "seed of new weights", nullable=True),
         Column("order_seed", INTEGER, "seed of the order of the training rows", nullable=True),
         Column("data_seed", INTEGER, "seed of the training subset", nullable=True),
+        Column("trial", TEXT, "setting that the tuning chose, by its name in table `tuning`", nullable=True),
         Column("config_json", TEXT, "resolved settings of the run, JSON", nullable=True, json=True),
         Column("precision", TEXT, "number format of the training", nullable=True),
         Column("train_rows", INTEGER, "rows of the training set", nullable=True, low=0),
@@ -78,7 +78,7 @@ RUNS = Table(
         Column("device", TEXT, "device that trained", nullable=True),
         Column("rehearsed_rows", INTEGER, "prior rows trained on beside the new ones; not in `examples_seen`",
                nullable=True, low=0),
-        Column("rehearsed_tokens", INTEGER, "the same in tokens, padding excluded; null on a GPU", nullable=True,
+        Column("rehearsed_tokens", INTEGER, "the same in tokens, padding excluded", nullable=True,
                low=0),
         Column("forward_rows_extra", INTEGER, "rows that a sampler passed through the model without training on"
                " them; a forward pass is about a third of a training row", nullable=True, low=0),
@@ -145,6 +145,24 @@ COMPARISONS = Table(
     ordered=(("ci_low", "ci_high"),),
 )  # fmt: skip
 
+TUNING = Table(
+    "tuning",
+    "One row for each setting that was tried for a method before its runs, and each seed. Only `select` rows count.",
+    ("task", "model", "method", "trial", "seed"),
+    (
+        _STUDY, _TASK, _MODEL, _METHOD,
+        Column("trial", TEXT, "name of the setting, in the order of the draws"),
+        _SEED,
+        Column("settings_json", TEXT, "the setting as a study would write it, JSON", json=True),
+        Column("status", TEXT, "as in `runs`", values=STATUSES),
+        Column("select_metric", TEXT, "metric of the selection"),
+        Column("select_score", NUMBER, "score on the selection rows", nullable=True),
+        Column("mean_score", NUMBER, "mean over the seeds; null where a seed failed", nullable=True),
+        Column("chosen", FLAG, "whether the runs of the method use it"),
+        Column("n_trials", INTEGER, "settings tried for the method: its budget, or its whole space", low=1),
+    ),
+)  # fmt: skip
+
 SOUPS = Table(
     "soups",
     "One row for every soup that the study asks for, the missing ones included.",
@@ -186,46 +204,6 @@ SOUP_INGREDIENTS = Table(
         Column("accepted", FLAG, "whether it went in"),
     ),
 )
-
-PRETRAIN_SAMPLES = Table(
-    "pretrain_samples",
-    "One row for each sample of the prior task, as the model sees it before fine-tuning.",
-    ("model", "prior_set", "uid"),
-    (
-        _MODEL,
-        Column("prior_set", TEXT, "name of the prior task"),
-        Column("uid", TEXT, "id of the row"),
-        Column("base_id", TEXT, "hash of the weights that judged"),
-        Column("role", TEXT, "whether the row may be rehearsed or is only ever evaluated",
-               values=("rehearsal_pool", "prior_eval")),
-        Column("text_hash", TEXT, "hash of the text, by which repeated texts were left out"),
-        Column("label", TEXT, "label of the row; null for regression and plain text", nullable=True),
-        Column("value", NUMBER, "score of the row; null for classification and plain text", nullable=True),
-        Column("aux", TEXT, "other columns of the source that the entry names, JSON", nullable=True, json=True),
-        Column("prior_pred", TEXT, "predicted label", nullable=True),
-        Column("prior_pred_value", NUMBER, "predicted score of a regression", nullable=True),
-        Column("prior_correct", FLAG, "whether the prediction is right: the label, a score within the tolerance,"
-               " or enough of the supervised words"),
-        Column("prior_loss", SINGLE, "-log p of the label, squared error, or mean loss of the supervised words",
-               low=0),
-        Column("prior_p_true", SINGLE, "probability of the label", nullable=True, low=0, high=1),
-        Column("prior_margin", SINGLE, "highest minus second highest probability", nullable=True, low=0, high=1),
-        Column("prior_entropy", SINGLE, "entropy of the probabilities, nats", nullable=True, low=0),
-        Column("prior_energy", SINGLE, "-logsumexp of the logits", nullable=True),
-        Column("prior_grad_norm_head", SINGLE, "norm of the loss's gradient with respect to the last layer's"
-               " weight; null where that layer is not linear", nullable=True, low=0),
-        Column("prior_logits", pa.list_(SINGLE), "raw outputs in the order of the prior task's labels",
-               nullable=True),
-        Column("n_tokens", INTEGER, "tokens of the row as the model reads it", low=0),
-        Column("n_chars", INTEGER, "characters of the row's text", low=0),
-        Column("loss_bin", INTEGER, "tenth of the pool by prior loss, from 0 for the lowest", low=0),
-        Column("cluster", INTEGER, "cluster of the pooled features, where the study asks for clusters",
-               nullable=True, low=0),
-        Column("lm_loss_sum", SINGLE, "summed loss of the supervised words of a language model", nullable=True,
-               low=0),
-        Column("lm_tokens", INTEGER, "their number", nullable=True, low=0),
-    ),
-)  # fmt: skip
 
 OVERLAP = Table(
     "overlap",
@@ -280,7 +258,8 @@ PREDICTIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        RUNS, METRICS, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
+        RUNS, METRICS, TUNING, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, FORGETTING,
+        REHEARSAL_TRACE, PARETO, OVERLAP, MISSING, PREDICTIONS,
     )
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from ftbench.training.processes import Processes
 from ftbench.training.seeds import numpy_generator
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class BatchSource(Protocol):
     steps_per_epoch: int
 
     def step(self, number: int) -> list[Batch]:
-        """The micro-batches of optimiser step `number`, counted from 1."""
+        """The micro-batches of optimiser step `number`, counted from 1: those that are this process's share."""
 
     def epoch(self) -> Iterable[Batch]:
         """One pass over all rows in the order of the first epoch."""
@@ -103,7 +104,9 @@ class EpochBatches:
         grouping: Literal["length", "none"],
         seed: int,
         device: torch.device,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.data, self.batch_size, self.accumulation = data, batch_size, accumulation
         self.grouping, self.seed, self.device = grouping, seed, device
         self.multiple = 8 if device.type == "cuda" else 1
@@ -123,8 +126,11 @@ class EpochBatches:
 
         epoch, position = divmod(number - 1, self.steps_per_epoch)
         rows = self._order(epoch)[position]
-        parts = np.array_split(rows, min(self.accumulation, len(rows)))
-        return [collate(self.data, part, self.device, self.multiple) for part in parts]
+        parts = np.array_split(rows, min(self.accumulation * self.processes.count, len(rows)))
+        return [
+            collate(self.data, part, self.device, self.multiple)
+            for part in parts[self.processes.rank :: self.processes.count]
+        ]
 
     def epoch(self) -> Iterable[Batch]:
         for rows in epoch_order(self.data.lengths, self.batch_size, self.grouping, self.seed, 0):

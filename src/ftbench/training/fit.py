@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.study import Training
+from ftbench.training.adapter_method import altered_since, checksums
 from ftbench.training.batches import EpochBatches
 from ftbench.training.checkpoint import Checkpoints
 from ftbench.training.examples import Examples, encode
@@ -21,6 +22,7 @@ from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
 from ftbench.training.optimization import total_steps
 from ftbench.training.prior_task import PriorTask
+from ftbench.training.processes import Processes
 from ftbench.training.weights import plain_state, weights_hash
 
 if TYPE_CHECKING:
@@ -63,20 +65,30 @@ def fit(
     work: Path,
     select: Examples | None = None,
     score: Callable[[np.ndarray], float] | None = None,
+    init_seed: int | None = None,
     prior: PriorTask | None = None,
     language_model: Callable[[str], torch.nn.Module] | None = None,
 ) -> Fitted:
-    """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better."""
+    """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better.
+    `init_seed` is that of new weights; without it the run's own."""
     place = device()
     _deterministic(place)
     model.to(place)
-    context = Context(model=model, training=training, kind=kind, seed=seed, prior=prior, tokenizer=tokenizer)
-    context.language_model = language_model
+    context = Context(
+        model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed,
+        prior=prior, tokenizer=tokenizer, language_model=language_model,
+    )  # fmt: skip
+    steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
+    adapted = any(method.saves == "adapter" for method in methods)
+    before = checksums(model) if adapted else {}
     for method in methods:
         method.prepare_model(context)
+    model = context.model.to(place)  # a method may have put another in its place
+    if adapted:
+        context.altered = altered_since(before, model)
     start = plain_state(model)
     if any(method.needs_initial for method in methods):
         context.initial = {name: tensor.clone().to(place) for name, tensor in start.items()}
@@ -88,11 +100,10 @@ def fit(
         assert score is not None
         return score(logits(candidate, held_out, place))
 
-    steps = total_steps(training, len(data))
-    size = training.batch_size
+    processes, size = Processes.here(), training.batch_size
     for method in methods:
         size = method.new_rows(size)
-    batches = EpochBatches(data, size, training.accumulation, training.grouping, seed, place)
+    batches = EpochBatches(data, size, training.accumulation, training.grouping, seed, place, processes)
     outcome = train(
         Job(
             context,
@@ -103,6 +114,7 @@ def fit(
             Checkpoints(work),
             float(os.environ.get(CHECKPOINT_VARIABLE, "300")),
             lambda text: print(text, flush=True),
+            processes,
         )
     )
     return Fitted(

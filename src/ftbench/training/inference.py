@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ CPU_TOKENS, GPU_TOKENS = 1024, 32768
 
 
 def device() -> torch.device:
+    """The GPU of this process (`LOCAL_RANK` where several share a run), or the processor."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
 
 
 def autocast(place: torch.device, precision: str) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftbench.training.batches import BatchSource
 from ftbench.training.checkpoint import Checkpoints
 from ftbench.training.method import Context, Method
+from ftbench.training.processes import Processes
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ class Job:
     checkpoints: Checkpoints | None = None
     checkpoint_seconds: float = 300.0
     say: Callable[[str], None] = print
+    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass

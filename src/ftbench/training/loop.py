@@ -16,7 +16,7 @@ from ftbench.outputs import Stopped
 from ftbench.training.batches import Batch
 from ftbench.training.job import RESUMED, Job, Outcome
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
-from ftbench.training.seeds import derived
+from ftbench.training.seeds import derived, seed_dropout
 from ftbench.training.signals import told_to_stop
 from ftbench.training.weights import plain_state
 
@@ -38,6 +38,7 @@ class _Run:
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
         self.owner = next((method for method in job.methods if method.owns_gradients), None)
         self.judge = next((method for method in job.methods if method.owns_criterion), None)
+        self.waiting: dict[int, int] = {}  # micro-batches not passed yet, by identity: their number in the step
         self.best: dict[str, torch.Tensor] | None = None
         self.model: torch.nn.Module = self.context.model
         self.done = 0  # optimiser steps over all phases
@@ -66,7 +67,9 @@ class _Run:
         if phase:  # forward is wrapped for mixed precision once, not once a phase
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
-        self.model, self.optimizer = self.accelerator.prepare(context.model, optimizer)
+        # the gradients are added here and not by a wrapper, so that methods may pass forward as often as they like
+        self.model = self.accelerator.prepare_model(context.model, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         logits: torch.Tensor = self.model(**batch.inputs).logits
@@ -85,13 +88,20 @@ class _Run:
 
     def backward(self, batch: Batch, rows: int) -> torch.Tensor:
         """One micro-batch: its share of the step's mean loss, whose gradient is added."""
+        import torch
+
+        context = self.context
+        index = self.waiting.pop(id(batch), None)
+        if index is not None:  # its first pass: dropout and noise depend on the micro-batch, not on who computes it
+            context.passes = index
+            if index:
+                torch.manual_seed(derived(context.seed, "dropout", context.phase, context.step, index))
         logits = self.forward(batch)
         loss = self.task_loss(logits, batch)
         for method in self.job.methods:
             loss = method.loss(loss, logits, batch, self.context)
         share = loss * (len(batch) / rows)
         self.accelerator.backward(share)
-        self.context.passes += 1
         return share.detach()
 
     def take_step(self, number: int) -> None:
@@ -102,16 +112,23 @@ class _Run:
         factor = rate_factor(number, context.total_steps, self.training)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        torch.manual_seed(derived(context.seed, "dropout", context.phase, number))
+        seed_dropout(context.seed, context.phase, number)
         self.optimizer.zero_grad(set_to_none=True)
-        micro = self.job.batches.step(number)
-        context.rows = rows = sum(len(batch) for batch in micro)
         for method in methods:
             method.begin_passes(context)
-        if self.owner:
+        processes = self.job.processes
+        micro = self.job.batches.step(number)
+        self.waiting = {id(batch): processes.rank + index * processes.count for index, batch in enumerate(micro)}
+        context.rows = rows = processes.total(sum(len(batch) for batch in micro))
+        if not micro:  # a short last batch has no rows for this process
+            loss = torch.zeros((), device=self.accelerator.device)
+        elif self.owner:
             loss = self.owner.gradients(micro, lambda batch: self.backward(batch, rows), context)
         else:
             loss = torch.stack([self.backward(batch, rows) for batch in micro]).sum()
+        loss = processes.add(loss)
+        processes.add_gradients(context.model.parameters())
+        context.passes = 0
         for method in methods:
             method.end_passes(context)
         self.accelerator.unscale_gradients(self.optimizer)
@@ -132,7 +149,7 @@ class _Run:
         self.done += 1
         tokens = sum(int(batch.inputs["attention_mask"].sum()) for batch in micro) if self.counts_tokens else 0
         self.outcome.rows += rows
-        self.outcome.tokens += tokens
+        self.outcome.tokens += processes.total(tokens)
         row = {"phase": context.phase, "step": number, "learning_rate": self.rates[0] * factor, "rows": rows,
                "gradient_norm": norm.detach(), "skipped": overflowed}  # fmt: skip
         self.outcome.log.append(row)
@@ -171,7 +188,7 @@ class _Run:
         with ExitStack() as stack:
             for method in self.job.methods:
                 stack.enter_context(method.evaluating(self.context))
-            score = self.job.evaluate(self.accelerator.unwrap_model(self.model))
+            score = self.job.processes.agree(self.job.evaluate(self.accelerator.unwrap_model(self.model)))
         self.context.model.train()
         self.outcome.scores.append({"phase": self.context.phase, "step": self.context.step, "score": score})
         last = self.training.keep == "last"
@@ -181,7 +198,7 @@ class _Run:
                 self.best = {name: tensor.clone() for name, tensor in self.exported().items()}
 
     def save(self) -> None:
-        if self.job.checkpoints is None:
+        if self.job.checkpoints is None or not self.job.processes.first:
             return
         outcome = self.outcome
         self.job.checkpoints.save(
@@ -213,6 +230,8 @@ class _Run:
 
 def train(job: Job) -> Outcome:
     """Train to the end, from a checkpoint if there is one; raises `Stopped` after writing one on a signal."""
+    import torch
+
     run = _Run(job)
     context, outcome = job.context, run.outcome
     context.forward, context.task_loss, context.batches = run.forward, run.task_loss, job.batches.epoch
@@ -221,7 +240,8 @@ def train(job: Job) -> Outcome:
     phases = run.phases()
     resumed = job.checkpoints.load() if job.checkpoints else None
     if resumed:
-        context.initial = resumed["initial"]
+        place = run.accelerator.device  # a checkpoint is read to the CPU
+        context.initial = {name: tensor.to(place) for name, tensor in resumed["initial"].items()}
     marks = [
         {math.ceil(steps * part / context.training.evaluations) for part in range(1, context.training.evaluations + 1)}
         if context.training.evaluations
@@ -240,13 +260,15 @@ def train(job: Job) -> Outcome:
                 resumed = None
                 job.say(f"resumed after step {context.step} of {steps}")
             else:
+                torch.manual_seed(derived(context.seed, "prologue", phase))
                 for method in job.methods:
                     method.prologue(context)
             for number in range(context.step + 1, steps + 1):
                 started = time.perf_counter()
                 run.take_step(number)
                 evaluated = number in marks[phase]
-                due = bool(signals) or time.monotonic() - saved >= job.checkpoint_seconds
+                late = time.monotonic() - saved >= job.checkpoint_seconds
+                due = job.processes.any(bool(signals) or late)
                 if (evaluated or due or number == steps or number % flush_every == 0) and not run.check_losses():
                     outcome.seconds += time.perf_counter() - started
                     return outcome
@@ -256,7 +278,7 @@ def train(job: Job) -> Outcome:
                 if due and number < steps:
                     run.save()
                     saved = time.monotonic()
-                    if signals:
+                    if job.processes.any(bool(signals)):
                         raise Stopped(f"a checkpoint after step {number} of {steps} was written; run again to go on")
                 if time.monotonic() - spoken > 5 or number == steps:
                     spoken = time.monotonic()

@@ -36,13 +36,15 @@ class Context:
     total_steps: int = 0  # optimiser steps of the present phase
     step: int = 0  # number of the present optimiser step within the phase, from 1; 0 before the first
     phase: int = 0
-    passes: int = 0  # micro-batches of the present step before this one
+    passes: int = 0  # number of the present micro-batch within the step, from 0
+    init_seed: int = 0  # of new weights: the run's seed, or one for all runs of a study
     steps_per_epoch: int = 0
     rows: int = 0  # training rows of the present step, over all its micro-batches
     prior: PriorTask | None = None  # where a method of the run wants it
     tokenizer: Any = None
     language_model: Callable[[str], torch.nn.Module] | None = None  # the base model with its own head: masked, causal
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
+    altered: frozenset[str] = frozenset()  # pretrained weights that P1 changed, where a method saves an adapter
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
     task_loss: Callable[[torch.Tensor, Batch], torch.Tensor] | None = None  # of logits: cross-entropy, or its stand-in
     batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the training rows, for prologues
@@ -79,6 +81,9 @@ class Method:
     owns_criterion: ClassVar[bool] = False  # overrides `criterion`; at most one method of a run may
     alters_forward: ClassVar[bool] = False  # already the first pass of step 1 is not that of plain fine-tuning
     draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
+    saves: ClassVar[str] = "model"  # all weights; `adapter`: added tensors and head; `difference`: changed entries
+    unmergeable: ClassVar[str] = ""  # why what an adapter adds cannot be folded into plain weights; empty where it can
+    stays_near_start: ClassVar[bool] = False  # holds weights near their start; two such methods would count it twice
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
     needs_prior: ClassVar[bool] = False  # wants `Context.prior`, the prior task with its pool
 
@@ -162,8 +167,12 @@ class Method:
         return nullcontext()
 
     def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
-        """P10 export: the weights to save; they must load into the plain model."""
+        """P10 export: the weights to save. They must load into the plain model unless `saves` says otherwise."""
         return state
+
+    def merge(self, model: torch.nn.Module) -> None:
+        """Fold what an adapter added into the plain weights and take it out; not called where `unmergeable`."""
+        raise TypeError(f"{self.name} adds nothing that could be merged")
 
     def record(self) -> dict[str, Any]:
         """Facts for the run's record, asked once at the end: `forward_rows_extra`, `rehearsed_rows`,

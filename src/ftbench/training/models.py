@@ -80,6 +80,26 @@ def new_classifier(
     return model
 
 
+def started_classifier(
+    snapshot: Path,
+    labels: list[str],
+    kind: str,
+    init_seed: int,
+    start: Path | None,
+    dropout: float | None = None,
+    padding_id: int | None = None,
+) -> torch.nn.Module:
+    """What a fine-tuning starts from: the base model with a new head, its pretrained part after the prior task
+    where `start` names the weights of that."""
+    from ftbench.training.layers import is_head
+    from ftbench.training.weights import load_weights
+
+    model = new_classifier(snapshot, labels, kind, init_seed, dropout, padding_id)
+    if start is not None:
+        replace_weights(model, load_weights(start), only=lambda name: not is_head(name, model))
+    return model
+
+
 def classifier_with(
     snapshot: Path,
     labels: list[str],

@@ -32,3 +32,10 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derived(seed, *purpose))
+
+
+def seed_dropout(seed: int, phase: int, step: int) -> None:
+    """Start the dropout stream of a step, on every device; passes after each call have the same dropout masks."""
+    import torch
+
+    torch.manual_seed(derived(seed, "dropout", phase, step))

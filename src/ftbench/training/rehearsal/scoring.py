@@ -103,9 +103,9 @@ class Scoring:
 
 
 def prior_scorer(
-    scoring: Scoring, model: PriorModel, context: Context, loss: torch.Tensor, virtual_length: float
+    scoring: Scoring, model: PriorModel, context: Context, loss: torch.Tensor | None, virtual_length: float
 ) -> Scorer:
-    """The forward passes for one step; `loss` is that of the new rows, with its graph."""
+    """The forward passes for one step; `loss` is that of the new rows, with its graph, for virtual steps."""
     import numpy as np
 
     def losses(rows: NDArray[np.int64], changed: Mapping[str, torch.Tensor] | None = None) -> NDArray[np.float64]:
@@ -115,6 +115,7 @@ def prior_scorer(
         return values
 
     def increase(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        assert loss is not None
         return losses(rows, virtual_step(context, loss, virtual_length)) - losses(rows)
 
     return Scorer(losses, increase, lambda rows: scoring.damaged(rows, model, context))
