@@ -11,8 +11,8 @@ import numpy as np
 
 from ftbench import matrix
 from ftbench.config.study import Study
-from ftbench.paths import COLLECTED, PAGES, StudyPaths
-from ftbench.report.results import Results, load
+from ftbench.paths import COLLECTED, COMPARED, PAGES, StudyPaths
+from ftbench.report.results import TABLES, Results, load
 from ftbench.stage import execute
 from ftbench.tables.store import read_table, write_table
 
@@ -164,9 +164,9 @@ class Folder:
         spec = {"study": "demo", "resolved": json.loads(self.study.canonical())}
         collected = {name: self.table(name) for name in COLLECTED}
         self.stage("collect", spec, {"results": self.places.root}, collected)
-        compared = {"comparisons": self.table("comparisons")}
-        self.stage("compare", spec, {name: self.table(name) for name in ("runs", "metrics")}, compared)
-        inputs = {name: self.table(name) for name in ("runs", "metrics", "comparisons", "soups", "missing")}
+        compared = {name: self.table(name) for name in COMPARED}
+        self.stage("compare", spec, {name: self.table(name) for name in ("runs", "metrics", "forgetting")}, compared)
+        inputs = {name: self.table(name) for name in TABLES}
         self.stage("report", spec, inputs, {page: self.places.path("report", page=page) for page in PAGES})
         return load("demo", self.study, inputs)
 

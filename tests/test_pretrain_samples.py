@@ -119,6 +119,18 @@ def test_shards_change_nothing_and_a_stopped_job_goes_on_behind_the_last_one(
     assert resumed.column("uid").equals(whole.column("uid"))
 
 
+def test_the_pool_is_what_the_model_was_trained_on(materials: Materials) -> None:
+    table = materials.run(rows=60).to_pandas()
+    pool = table[table.role == "rehearsal_pool"]
+    assert len(pool) == 60
+    assert len(table) == 100
+    shares = pool.label.value_counts(normalize=True)
+    rows = materials_rows(materials)
+    whole = [label for label, split in zip(rows["label"], rows["split"], strict=True) if split == "pool"]
+    for label in LABELS:  # stratified by label
+        assert shares[label] == pytest.approx(whole.count(label) / len(whole), abs=0.02)
+
+
 def test_clusters_are_asked_for_and_cover_the_rows(materials: Materials) -> None:
     assert materials.run().column("cluster").null_count == 190
     clusters = materials.run(clusters=4).column("cluster").to_pylist()

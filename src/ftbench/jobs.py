@@ -248,11 +248,11 @@ class Jobs(DataJobs):
 
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
-        return PlannedJob("compare", "study", spec, (), self._tables("runs", "metrics"))
+        return PlannedJob("compare", "study", spec, (), self._tables("runs", "metrics", "forgetting"))
 
     def report(self) -> PlannedJob:
         spec = report.Spec(study=self.loaded.name, resolved=self._resolved())
-        inputs = self._tables("runs", "metrics", "comparisons", "soups", "missing")
+        inputs = self._tables("runs", "metrics", "comparisons", "soups", "missing", "pareto", "rehearsal_trace")
         return PlannedJob("report", "study", spec, (), inputs)
 
 

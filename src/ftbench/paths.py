@@ -58,9 +58,12 @@ WILDCARDS = {
 }
 
 # The files that `collect` and `compare` write; `report` writes the pages below.
-COLLECTED = ("runs", "metrics", "tuning", "soups", "soup_ingredients", "pretrain_samples", "overlap", "missing")
-COMPARED = ("comparisons",)
-PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png")
+COLLECTED = (
+    "runs", "metrics", "tuning", "soups", "soup_ingredients", "pretrain_samples", "forgetting", "rehearsal_trace",
+    "overlap", "missing",
+)  # fmt: skip
+COMPARED = ("comparisons", "pareto")
+PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png", "forgetting.png")
 
 DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"
 

@@ -94,6 +94,7 @@ class Resolver:
             labels=list(entry.labels),
             pool=wanted.pool,
             evaluation=wanted.evaluation,
+            rows=wanted.rows,
             max_length=training.max_length,
             precision="fp32" if training.precision == "fp16" else training.precision,
             width=self.prior_width(),
@@ -213,6 +214,7 @@ class Resolver:
                 dataset=prior.dataset,
                 split=prior.evaluation,
                 role="prior",
+                rows=prior.evaluation_rows,
                 kind=entry_of_prior.kind,
                 labels=list(entry_of_prior.labels),
             )

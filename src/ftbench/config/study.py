@@ -130,7 +130,10 @@ class Prior(Strict):
     dataset: Name = Field(description="name of a data-set entry")
     pool: Name = Field("pool", description="split that the model is trained on; a rehearsal pool")
     evaluation: Name = Field("evaluation", description="split that is only ever evaluated")
-    rows: int | None = Field(None, gt=0, description="stratified subset of the pool to train on; null: all rows")
+    rows: int | None = Field(
+        None, gt=0, description="stratified subset of the pool to train on, and to rehearse; null: all rows"
+    )
+    evaluation_rows: int | None = Field(None, gt=0, description="stratified subset to evaluate on; null: all rows")
     head: Literal["separate", "shared"] = Field(
         "separate", description="shared: the same labels as the tasks, whose runs start from and train the prior's head"
     )

@@ -69,7 +69,7 @@ def draw(results: Results, boards: list[Board], path: Path) -> None:
         axes.set_title(f"{board.task}, {board.model}", fontsize=10)
         _panel(axes, board, points(results, board), styles)
     handles = {
-        name: axes.plot([], [], linestyle="", marker=_marker(number), color=_colour(number))[0]
+        name: axes.plot([], [], linestyle="", marker=marker(number), color=colour(number))[0]
         for name, number in styles.items()
     }
     if handles:
@@ -91,9 +91,9 @@ def _panel(axes: Any, board: Board, found: list[Point], styles: dict[str, int]) 
             scale * item.inside,
             scale * item.shifted,
             linestyle="",
-            marker="*" if item.kind == "soup" else _marker(number),
+            marker="*" if item.kind == "soup" else marker(number),
             markersize=10 if item.kind == "soup" else 5,
-            color=_colour(number),
+            color=colour(number),
             alpha=0.8,
         )
     low = scale * min(min(item.inside, item.shifted) for item in found)
@@ -106,9 +106,9 @@ def _panel(axes: Any, board: Board, found: list[Point], styles: dict[str, int]) 
     axes.tick_params(labelsize=8)
 
 
-def _colour(number: int) -> str:
+def colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
 
 
-def _marker(number: int) -> str:
+def marker(number: int) -> str:
     return _MARKERS[(number // len(_COLOURS) + number) % len(_MARKERS)]

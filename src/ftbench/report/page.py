@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ftbench.report.cost import cost_grid, costs
 from ftbench.report.coverage import Coverage, coverage
+from ftbench.report.forgetting import forgetting_grid
 from ftbench.report.grid import Entry, Grid, methods_grid, soups_grid
 from ftbench.report.leaderboard import Board
 from ftbench.report.notes import reading_notes
@@ -38,8 +39,8 @@ code { background: var(--tint); padding: 0 .2rem; }
 """
 
 
-def page(results: Results, boards: list[Board], figure: Path) -> str:
-    """The HTML text; `figure` is the PNG that is embedded."""
+def page(results: Results, boards: list[Board], figure: Path, forgetting: Path) -> str:
+    """The HTML text; `figure` and `forgetting` are the PNGs that are embedded."""
     title = results.study.title or results.name
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -50,7 +51,13 @@ def page(results: Results, boards: list[Board], figure: Path) -> str:
         "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in reading_notes(results)) + "</ul>",
         *_soups(boards),
         "<h2>In-domain against shifted</h2>",
-        _figure(figure),
+        _figure(
+            figure,
+            "Scatter plot: one point a run, in-domain score across, mean score of the shifted sets up",
+            "One point a run, a star a soup; on the grey line both scores are equal. Runs without all scores are left"
+            " out.",
+        ),
+        *_forgetting(results, boards, forgetting),
         "<h2>Cost</h2>",
         *(_table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
         _provenance(results),
@@ -110,14 +117,26 @@ def _soups(boards: list[Board]) -> list[str]:
     return ["<h2>Soups</h2>", *tables] if tables else []
 
 
-def _figure(file: Path) -> str:
+def _figure(file: Path, text: str, caption: str) -> str:
     data = base64.b64encode(file.read_bytes()).decode()
     return (
-        '<figure><img alt="Scatter plot: one point a run, in-domain score across, mean score of the shifted'
-        f' sets up" src="data:image/png;base64,{data}">'
-        "<figcaption>One point a run, a star a soup; on the grey line both scores are equal. Runs without all"
-        " scores are left out.</figcaption></figure>"
+        f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def _forgetting(results: Results, boards: list[Board], figure: Path) -> list[str]:
+    """New task against prior task; nothing for a study without a prior task."""
+    if not results.pareto:
+        return []
+    tables = [_table(_place(board), "method", forgetting_grid(results, board.task, board.model)) for board in boards]
+    shown = _figure(
+        figure,
+        "Left: new-task score across, prior-task score up, one point a method. Right: damage by bin over the steps",
+        "Bold rows and the grey line are the front: no other method is better at one task and no worse at the other."
+        " The dotted line is the prior score before fine-tuning.",
+    )
+    return ["<h2>Forgetting</h2>", *tables, shown]
 
 
 def _provenance(results: Results) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ftbench.config.study import Study
 
-TABLES = ("runs", "metrics", "comparisons", "soups", "missing")
+TABLES = ("runs", "metrics", "comparisons", "soups", "missing", "pareto", "rehearsal_trace")
 Record = dict[str, Any]
 
 
@@ -28,6 +28,8 @@ class Results:
     comparisons: list[Record]
     soups: list[Record]
     missing: list[Record]
+    pareto: list[Record]
+    rehearsal_trace: list[Record]
 
 
 def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:

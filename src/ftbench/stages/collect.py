@@ -38,6 +38,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
+    from ftbench.stages.collect_prior import Forgetting, copy_samples, trace_rows
     from ftbench.tables.scan import Scan, json_object
     from ftbench.tables.store import empty, write_table
 
@@ -46,24 +47,30 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in ("metrics", "overlap")}
 
-    def keep(name: str, table: pa.Table | None) -> None:
+    def keep(name: str, table: pa.Table | None) -> bool:
         if table is not None:
             tables[name].append(table.replace_schema_metadata(None))
+        return table is not None
 
-    _samples(study, scan, outputs["pretrain_samples"])
+    copy_samples(study, scan, outputs["pretrain_samples"])
     _before_the_cells(study, scan, keep)
     rows: dict[str, list[dict[str, Any]]] = {"runs": [], "soups": [], "soup_ingredients": [], "tuning": []}
+    rows |= {"forgetting": [], "rehearsal_trace": []}
+    lost = Forgetting(study, spec.study, scan)
     for tuned in matrix.tunings(study):
         rows["tuning"] += _tuning_rows(tuned, spec.study, scan)
     for cell in matrix.runs(study):
-        row = _run_row(cell, spec.study, scan)
+        row, record = _run_row(cell, spec.study, scan)
         rows["runs"].append(row)
-        keep("metrics", scan.metrics(cell.artifact, "finetune" if row["status"] == "missing" else None))
+        rows["rehearsal_trace"] += trace_rows(record, cell, spec.study)
+        if keep("metrics", scan.metrics(cell.artifact, "finetune" if row["status"] == "missing" else None)):
+            rows["forgetting"] += lost.rows(cell, "run")
     for soup in matrix.soups(study):
         row, ingredients = _soup_rows(soup, spec.study, study.soups[soup.family].recipe, scan)
         rows["soups"].append(row)
         rows["soup_ingredients"] += ingredients
-        keep("metrics", scan.metrics(soup.artifact, "soup" if row["status"] == "missing" else None))
+        if keep("metrics", scan.metrics(soup.artifact, "soup" if row["status"] == "missing" else None)):
+            rows["forgetting"] += lost.rows(soup, "soup")
     for base in matrix.bases(study):
         keep("metrics", scan.metrics(base.artifact, None))
 
@@ -72,26 +79,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     for name, parts in tables.items():
         write_table(name, pa.concat_tables(parts), outputs[name])
     write_table("missing", scan.missing, outputs["missing"])
-
-
-def _samples(study: Study, scan: Scan, target: Path) -> None:
-    """The prior samples of all models as one table, copied in parts: there may be millions of them."""
-    from ftbench.config.errors import FtbenchError
-    from ftbench.tables.streamed import TableWriter, parts
-
-    with TableWriter("pretrain_samples", target) as writer:
-        for model in study.models if study.prior else ():
-            assert study.prior is not None
-            file = scan.places.path("pretrain_samples", prior=study.prior.name, model=model)
-            cell = f"{study.prior.name}/{model}"
-            if not file.is_file():
-                scan.absent(cell, "pretrain_samples", "not run")
-                continue
-            try:
-                for part in parts("pretrain_samples", file):
-                    writer.write(part)
-            except FtbenchError as error:
-                scan.absent(cell, "pretrain_samples", str(error))
 
 
 def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
@@ -105,7 +92,8 @@ def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     scan.earlier_failures(names)
 
 
-def _run_row(cell: Any, study: str, scan: Scan) -> dict[str, Any]:
+def _run_row(cell: Any, study: str, scan: Scan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run's row of the table, and its record, empty where there is none."""
     from ftbench.tables.schema import RUNS
 
     identity = {"run_id": cell.artifact, "study": study, **cell.__dict__}
@@ -114,7 +102,7 @@ def _run_row(cell: Any, study: str, scan: Scan) -> dict[str, Any]:
     row = _checked(RUNS.name, identity, record, cell=cell.artifact, stage="finetune", file=file, scan=scan)
     if row["status"] == "failed":
         scan.absent(cell.artifact, "finetune", f"training failed: {row['error'] or 'no reason recorded'}")
-    return row
+    return row, {} if isinstance(record, str) or row["status"] == "missing" else record
 
 
 def _tuning_rows(cell: Any, study: str, scan: Scan) -> list[dict[str, Any]]:

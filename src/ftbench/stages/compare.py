@@ -24,16 +24,21 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `runs`, `metrics`; output `comparisons`, without rows for a study without a baseline."""
+    """Inputs `runs`, `metrics`, `forgetting`; outputs `comparisons`, without rows for a study without a baseline, and
+    `pareto`, without rows for one without a prior task."""
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
+    from ftbench.stages.compare_prior import pareto_rows
     from ftbench.tables.store import read_table, write_table
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
-    read_table("runs", inputs["runs"])  # a damaged table must not pass into a report beside good comparisons
+    runs = read_table("runs", inputs["runs"]).to_pylist()
     metrics = read_table("metrics", inputs["metrics"]).to_pylist()
     rows = [{"study": spec.study, **row} for row in comparisons(study, metrics)]
     write_table("comparisons", rows, outputs["comparisons"])
+    forgetting = read_table("forgetting", inputs["forgetting"]).to_pylist()
+    points = [{"study": spec.study, **row} for row in pareto_rows(study, runs, metrics, forgetting)]
+    write_table("pareto", points, outputs["pareto"])
 
 
 def comparisons(study: Study, metrics: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

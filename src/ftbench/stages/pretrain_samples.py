@@ -28,6 +28,7 @@ class Spec(Strict):
     labels: list[str]
     pool: str
     evaluation: str
+    rows: int | None = None  # of the pool: those that the model was trained on
     max_length: int
     precision: str = "fp32"
     width: float | None = None  # of a regression: how far off a prediction may be and still count as right
@@ -73,14 +74,32 @@ def _digest(file: Path) -> str:
     return file_digest(file)[:16]
 
 
+def _trained(spec: Spec, file: Path) -> pa.Array | None:
+    """The uids of the rows that the model was trained on; None where that is the whole pool."""
+    from pyarrow import compute, parquet
+
+    from ftbench.data.prior import trained_rows
+    from ftbench.stages.upstream import SEED
+    from ftbench.training.seeds import numpy_generator
+
+    if spec.rows is None:
+        return None
+    pool = parquet.read_table(file, columns=["split", "uid", "label", "value"])
+    pool = pool.filter(compute.equal(pool.column("split"), spec.pool))
+    return pool.column("uid").combine_chunks().take(trained_rows(pool, spec.rows, numpy_generator(SEED, "prior")))
+
+
 def _parts(spec: Spec, file: Path) -> Iterator[tuple[str, pa.Table]]:
     """Rows of the pool and of the evaluation split in parts of one role, in the file's order."""
     import pyarrow as pa
     from pyarrow import compute, parquet
 
+    trained = _trained(spec, file)
     for batch in parquet.ParquetFile(file).iter_batches(batch_size=SHARD):
         rows = pa.Table.from_batches([batch])
         for role, split in (("rehearsal_pool", spec.pool), ("prior_eval", spec.evaluation)):
             chosen = rows.filter(compute.equal(rows.column("split"), split))
+            if role == "rehearsal_pool" and trained is not None:
+                chosen = chosen.filter(compute.is_in(chosen.column("uid"), value_set=trained))
             if chosen.num_rows:
                 yield role, chosen

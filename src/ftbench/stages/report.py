@@ -25,6 +25,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.report.figures import draw
+    from ftbench.report.forgetting import draw_forgetting
     from ftbench.report.latex import latex
     from ftbench.report.leaderboard import boards
     from ftbench.report.markdown import markdown
@@ -35,6 +36,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     results = load(spec.study, study, inputs)
     found = boards(results)
     draw(results, found, outputs["id_ood.png"])
+    draw_forgetting(results, outputs["forgetting.png"])
     outputs["leaderboard.md"].write_text(markdown(results, found), encoding="utf-8")
     outputs["leaderboard.tex"].write_text(latex(results, found), encoding="utf-8")
-    outputs["index.html"].write_text(page(results, found, outputs["id_ood.png"]), encoding="utf-8")
+    outputs["index.html"].write_text(
+        page(results, found, outputs["id_ood.png"], outputs["forgetting.png"]), encoding="utf-8"
+    )

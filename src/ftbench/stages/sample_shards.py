@@ -162,7 +162,7 @@ def finish(spec: Spec, shards: list[Path], target: Path) -> dict[str, int]:
         return counts
     edges = quantile_edges(losses, LOSS_BINS)
     clusters = _clusters(spec, shards, kept)
-    with TableWriter("pretrain_samples", target) as writer:
+    with TableWriter("pretrain_samples", target, {"width": spec.width}) as writer:
         for shard, mask in zip(shards, kept, strict=True):
             rows = parquet.read_table(shard).filter(pa.array(mask))
             found = rows.column("prior_loss").to_numpy()

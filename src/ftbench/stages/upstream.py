@@ -29,7 +29,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
 
     from ftbench import provenance
     from ftbench.data.parquet import read_parquet_file
-    from ftbench.data.sampling import strata_of, stratified
+    from ftbench.data.prior import trained_rows
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
     from ftbench.training.models import load_tokenizer, new_classifier
@@ -43,8 +43,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     if pool.num_rows == 0:
         raise FtbenchError(f"prior {spec.prior}: found no rows in split `{spec.pool}` (key `prior.pool`)")
     if spec.rows:
-        strata = strata_of(pool.column("label").to_pylist(), pool.column("value").to_pylist())
-        pool = pool.take(stratified(strata, spec.rows, numpy_generator(SEED, "prior")))
+        pool = pool.take(trained_rows(pool, spec.rows, numpy_generator(SEED, "prior")))
     tokenizer = load_tokenizer(snapshot)
     model = new_classifier(
         snapshot, spec.labels, spec.kind, derived(SEED, "init"), spec.training.dropout, tokenizer.pad_token_id
