@@ -126,3 +126,41 @@ def test_samples_of_rows_that_are_not_there_are_refused(kitchen: Materials) -> N
     kitchen.write(table.set_column(1, "uid", pa.array([f"x{number}" for number in range(table.num_rows)])))
     with pytest.raises(FtbenchError, match="80 samples whose text is not in"):
         finetuned(kitchen, "rehearsal", ratio=0.5)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["A", "b", "c"], None),
+        (["b", "a", "c"], "by name and in this order"),
+        (None, "no trained head"),
+    ],
+)
+def test_a_checkpoint_with_a_head_is_taken_as_it_is_only_if_its_labels_are_these(
+    tmp_path: Path, names: list[str] | None, expected: str | None
+) -> None:
+    import torch
+    from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+
+    from ftbench.config.errors import FtbenchError
+    from ftbench.training.weights import load_weights
+
+    materials = Materials(tmp_path, prior_rows(20, 5))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = BertConfig(vocab_size=45, max_position_embeddings=32, num_labels=3, **sizes)
+    config.id2label = dict(enumerate(names or LABELS))
+    torch.manual_seed(5)
+    model = (BertForSequenceClassification if names else BertForMaskedLM)(config)
+    model.save_pretrained(tmp_path / "snapshot")
+    spec = {
+        "prior": "prior", "model": "tiny", "kind": "classification", "labels": LABELS, "pool": "pool", "rows": None,
+        "trained": "checkpoint", "training": {},
+    }  # fmt: skip
+    outputs = {"model": tmp_path / "up.safetensors", "record": tmp_path / "up.json"}
+    if expected:
+        with pytest.raises(FtbenchError, match=expected):
+            execute("upstream", spec, materials.inputs, outputs, tmp_path / "work", "s")
+        return
+    execute("upstream", spec, materials.inputs, outputs, tmp_path / "work", "s")
+    for name, tensor in load_weights(outputs["model"]).items():
+        assert torch.equal(tensor, model.state_dict()[name]), name

@@ -50,6 +50,7 @@ class Jobs(DataJobs):
             labels=list(entry.labels),
             pool=wanted.pool,
             rows=wanted.rows,
+            trained=wanted.trained,
             training=self.resolver.prior_training(),
         )
         inputs = {

@@ -134,6 +134,9 @@ class Prior(Strict):
         None, gt=0, description="stratified subset of the pool to train on, and to rehearse; null: all rows"
     )
     evaluation_rows: int | None = Field(None, gt=0, description="stratified subset to evaluate on; null: all rows")
+    trained: Literal["graph", "checkpoint"] = Field(
+        "graph", description="who trained it: this graph, or the checkpoint comes with a head for these labels"
+    )
     head: Literal["separate", "shared"] = Field(
         "separate", description="shared: the same labels as the tasks, whose runs start from and train the prior's head"
     )
