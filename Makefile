@@ -31,6 +31,7 @@ help:
 	@touch $@
 
 setup: .venv/.runtime
+	@$(BIN)/python -m ftbench.profiles
 
 demo: .venv/.runtime
 	@$(BIN)/ftbench check $(STUDY)

@@ -16,6 +16,7 @@ configfile: "config/config.yaml"
 
 
 PLAN = Plan.from_config(config)
+(driver if workflow.is_main_process else warm).arrive(PLAN.paths.work)
 
 # `python` in the rules is the interpreter that runs the workflow, whether its environment is active or not
 shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
@@ -25,8 +26,8 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-localrules:
-    all,
+# short stages, and those that need the network, run here and not in a scheduler's job
+workflow.localrules("all", *PLAN.requirements.local_stages)
 
 
 rule all:
@@ -45,6 +46,7 @@ include: "workflow/rules/tables.smk"
 
 onstart:
     driver.announce()  # jobs end with this process, however it ends
+    PLAN.note_sources()  # so that `ftbench why` can name what has changed since
     warm.start()  # torch is imported once for all jobs on this machine
 
 

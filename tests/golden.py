@@ -84,13 +84,51 @@ class Recorder(Method):
         self.weights[context.step] = {name: p.detach().clone() for name, p in context.model.named_parameters()}
 
 
+class OldAdamW(Method):
+    """AdamW of older transformers: epsilon beside the uncorrected root, decay after the move on the moved weight."""
+
+    name = "old_adamw"
+    summary = "the optimiser of some reference codes"
+
+    def __init__(self) -> None:
+        super().__init__(self.Config())
+
+    def wrap_optimizer(self, optimizer: torch.optim.Optimizer, context: Context) -> torch.optim.Optimizer:
+        (b1, b2), eps = context.training.betas, context.training.epsilon
+
+        def step(closure: Any = None) -> None:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is None:
+                        continue
+                    state = optimizer.state[parameter]
+                    if not state:
+                        state.update(t=0, m=torch.zeros_like(parameter), v=torch.zeros_like(parameter))
+                    state["t"] += 1
+                    state["m"].mul_(b1).add_(parameter.grad, alpha=1 - b1)
+                    state["v"].mul_(b2).addcmul_(parameter.grad, parameter.grad, value=1 - b2)
+                    size = group["lr"] * (1 - b2 ** state["t"]) ** 0.5 / (1 - b1 ** state["t"])
+                    with torch.no_grad():
+                        parameter.sub_(size * state["m"] / (state["v"].sqrt() + eps))
+                        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+
+        optimizer.step = step  # type: ignore[method-assign,assignment]
+        return optimizer
+
+
+def unpacked(bits: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Masks from bytes: row-major, the least significant bit first."""
+    flat = np.unpackbits(bits.numpy(), bitorder="little")[: shape.numel()]
+    return torch.from_numpy(flat.astype(bool)).reshape(shape)
+
+
 def toy_training(**changes: Any) -> Training:
     """The protocol of the toy cases: AdamW 5e-4, decay 0.01, clipping 1, warm-up 4 of 40 steps."""
     settings = {"steps": 40, "batch_size": 8, "learning_rate": 5e-4, "warmup_share": 0.1, "precision": "fp32"}
     return Training(**{**settings, "evaluations": 0, **changes})
 
 
-def run_toy(*methods: Method, **changes: Any) -> tuple[Recorder, Outcome]:
+def run_toy(*methods: Method, batches: ToyBatches | None = None, **changes: Any) -> tuple[Recorder, Outcome]:
     """The toy model trained with `methods`; one thread, as the numbers were made."""
     torch.set_num_threads(1)
     training = toy_training(**changes)
@@ -99,7 +137,7 @@ def run_toy(*methods: Method, **changes: Any) -> tuple[Recorder, Outcome]:
     for method in methods:
         method.prepare_model(context)
     context.initial = {name: tensor.clone() for name, tensor in plain_state(context.model).items()}
-    outcome = train(Job(context, [*methods, recorder], ToyBatches(), training.steps or 40))
+    outcome = train(Job(context, [*methods, recorder], batches or ToyBatches(), training.steps or 40))
     return recorder, outcome
 
 

@@ -7,12 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+
+@dataclass
+class Fault:
+    """What happens to the next `times` requests of `method` whose path holds `part`."""
+
+    part: str
+    times: int = 1
+    method: str = "GET"
+    status: int = 0  # answer with this status instead of the file
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None  # break the connection after so many bytes of the body
+    seconds: float = 0.0  # wait before answering
+    body: bytes | None = None  # other content of the same size
 
 
 class Hub:
@@ -21,6 +37,7 @@ class Hub:
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], tuple[str, dict[str, bytes]]] = {}
         self.requests: list[str] = []
+        self.faults: list[Fault] = []
         self.address = ""
 
     def add(self, kind: str, name: str, revision: str, files: dict[str, bytes]) -> None:
@@ -49,7 +66,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_GET
 
+    def _fault(self) -> Fault | None:
+        for fault in self.server.hub.faults:
+            if fault.times > 0 and fault.method == self.command and fault.part in self.path:
+                fault.times -= 1
+                return fault
+        return None
+
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        if fault := self._fault():
+            time.sleep(fault.seconds)
+            if fault.status:
+                status, body, headers = fault.status, b"{}", {"Content-Type": "application/json", **fault.headers}
+            elif fault.body is not None:
+                body = fault.body
+            elif fault.cut is not None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: fault.cut])
+                self.wfile.flush()
+                self.close_connection = True
+                self.connection.close()
+                return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -48,6 +48,7 @@ def small_study(**changes: Any) -> Study:
         "baseline": "plain",
         "prior": {"name": "old", "dataset": "old"},
         "soups": {"uniform": {"recipe": "uniform"}},
+        "statistics": {"resamples": 1000},
     }
     return Study.model_validate({**content, **changes})
 
@@ -165,8 +166,9 @@ class Folder:
         collected = {name: self.table(name) for name in COLLECTED}
         self.stage("collect", spec, {"results": self.places.root}, collected)
         compared = {name: self.table(name) for name in COMPARED}
-        self.stage("compare", spec, {name: self.table(name) for name in ("runs", "metrics", "forgetting")}, compared)
-        inputs = {name: self.table(name) for name in TABLES}
+        inputs = {**{name: self.table(name) for name in ("runs", "metrics", "forgetting")}, "results": self.places.root}
+        self.stage("compare", spec, inputs, compared)
+        inputs = {**{name: self.table(name) for name in TABLES}, "results": self.places.root}
         self.stage("report", spec, inputs, {page: self.places.path("report", page=page) for page in PAGES})
         return load("demo", self.study, inputs)
 

@@ -10,107 +10,39 @@ import numpy as np
 import pytest
 import torch
 from configured import configured
-from data_stages import NAMES, audited, cut, fetched, prepared, rows
 from pyarrow import parquet
-from safetensors.torch import load_file, save_file
-from test_soup_stage import snapshot
+from safetensors.torch import load_file
+from small_bench import LABELS, averaged, finetuned, make_bench, predicted
 
 from ftbench.check import study_problems
 from ftbench.config.errors import FtbenchError
 from ftbench.config.load import load_catalogue, load_study
 from ftbench.plan import Plan
-from ftbench.stage import execute
-from ftbench.stages import audit
 from ftbench.training.artifact import Artifact, decode_difference, encode_difference, form_of, saved_form
-
-LABELS, PRIOR = list(NAMES), ["a", "b", "c"]
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base model, weights after a prior task, and rows: everything that the stages behind `audit` read."""
-    from ftbench.training.models import new_classifier
-    from ftbench.training.weights import plain_state
-
-    folder = tmp_path_factory.mktemp("bench")
-    labelled = {"train": rows(60), "test": rows(20, text="number text")}
-    prepared(fetched(folder, labelled))
-    cut(folder, select={"rows": 20})
-    prior = folder / "prior"
-    fetched(prior, {"pool": rows(9, PRIOR), "evaluation": rows(12, PRIOR, text="number")})
-    prepared(prior, labels={name: name for name in PRIOR})
-    shared: dict[str, Any] = {"kind": "classification", "dataset": "reviews"}
-    sets = {
-        "test": audit.SetSpec(**shared, split="test", role="id", labels=LABELS),
-        "before": audit.SetSpec(kind="classification", dataset="prior", split="evaluation", role="prior", labels=PRIOR),
-    }
-    files = {"reviews": folder / "prepared.parquet", "prior": prior / "prepared.parquet"}
-    audited(folder, sets, files, prior_labels=PRIOR, prior_pool="pool")
-    base = snapshot(folder / "snapshot")
-    (folder / "base.json").write_text("{}")
-    upstream = plain_state(new_classifier(base, PRIOR, "classification", 5))
-    # far from the snapshot, so that a run which forgot its start would predict something else
-    save_file({name: tensor * 1.5 for name, tensor in upstream.items()}, folder / "start.safetensors")
-    return folder
+    return make_bench(tmp_path_factory.mktemp("bench"))
 
 
-def finetuned(bench: Path, place: Path, method: str, seed: int = 0, **settings: Any) -> dict[str, Any]:
-    """Stage `finetune`; gives its record."""
-    spec = {
-        "study": "small", "task": "reviews", "model": "tiny", "method": method, "variant": "default", "seed": seed,
-        "methods": [{"name": method, "config": settings}], "kind": "classification", "labels": LABELS,
-        "select_metric": "accuracy", "init": "shared",
-        "training": {"steps": 12, "batch_size": 8, "learning_rate": 0.05, "max_length": 8, "precision": "fp32"},
-    }  # fmt: skip
-    inputs = {"base": "base.json", "train": "train.parquet", "select": "select.parquet", "start": "start.safetensors"}
-    outputs = {"model": place / "model.safetensors", "log": place / "train.parquet", "record": place / "run.json"}
-    execute("finetune", spec, {key: bench / name for key, name in inputs.items()}, outputs, place / ".work", "source")
-    content: dict[str, Any] = json.loads(outputs["record"].read_text())
-    return content
-
-
-def predicted(bench: Path, place: Path, kind: str = "run") -> dict[str, np.ndarray]:
-    """Stage `predict`: logits by evaluation set."""
-    record = place / ("run.json" if kind == "run" else "recipe.json")
-    spec = {
-        "artifact": "runs/x", "artifact_kind": kind, "kind": "classification", "labels": LABELS,
-        "prior_kind": "classification", "prior_labels": PRIOR, "max_length": 8, "precision": "fp32",
-    }  # fmt: skip
-    inputs = {"evaluation": "evaluation.parquet", "audit": "audit.json", "base": "base.json"}
-    given = {key: bench / name for key, name in inputs.items()} | {"start": bench / "start.safetensors"}
-    given |= {"record": record, "model": place / "model.safetensors"}
-    execute("predict", spec, given, {"predictions": place / "predictions.parquet"}, place / ".work", "source")
-    table = parquet.read_table(place / "predictions.parquet").to_pandas()
-    return {name: np.stack(part["logits"].to_list()) for name, part in table.groupby("eval_set")}
-
-
-def averaged(bench: Path, places: list[Path], out: Path) -> dict[str, Any]:
-    """Stage `soup`, uniform, over runs; gives its record."""
-    spec = {
-        "study": "small", "task": "reviews", "model": "tiny", "method": "lora", "variant": "default",
-        "family": "mine", "artifact": "soups/x", "recipe": "uniform", "config": {}, "kind": "classification",
-        "ingredients": [f"runs/reviews/tiny/x/default/s{number}" for number, _ in enumerate(places)],
-        "labels": LABELS, "select_metric": "accuracy", "max_length": 8,
-    }  # fmt: skip
-    inputs = {"base": "base.json", "select": "select.parquet", "start": "start.safetensors"}
-    given = {key: bench / name for key, name in inputs.items()}
-    for position, place in enumerate(places):
-        content = json.loads((place / "run.json").read_text())
-        record = {**content, "status": "success", "run_id": spec["ingredients"][position]}  # whatever it has learnt
-        (place / "success.json").write_text(json.dumps(record))
-        given |= {f"record{position}": place / "success.json", f"model{position}": place / "model.safetensors"}
-    outputs = {"model": out / "model.safetensors", "record": out / "recipe.json"}
-    execute("soup", spec, given, outputs, out / ".work", "source")
-    content = json.loads(outputs["record"].read_text())
-    return dict(content)
-
-
-@pytest.mark.parametrize("method", ["lora", "ia3", "houlsby_adapter", "prefix_tuning", "prompt_tuning"])
+@pytest.mark.parametrize(
+    ("method", "settings", "beside"),
+    [
+        ("lora", {}, {}),
+        ("ia3", {}, {}),
+        ("houlsby_adapter", {}, {}),
+        ("prefix_tuning", {"virtual_tokens": 4}, {}),
+        ("prompt_tuning", {"virtual_tokens": 4}, {}),
+        ("lora", {"targets": "all"}, {"dps_dense": {"update_ratio": 0.2}}),
+        ("dsee", {"prune_share": 0.2}, {"dps_dense": {"update_ratio": 0.2}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_predictions_of_a_saved_adapter_are_those_of_the_trained_model(
-    bench: Path, tmp_path: Path, method: str
+    bench: Path, tmp_path: Path, method: str, settings: dict[str, Any], beside: dict[str, Any]
 ) -> None:
-    settings = {"virtual_tokens": 4} if method in ("prefix_tuning", "prompt_tuning") else {}
-    record = finetuned(bench, tmp_path, method, **settings)
+    record = finetuned(bench, tmp_path, method, beside=beside, **settings)
     assert form_of(tmp_path / "model.safetensors") == "adapter"
     stored = load_file(tmp_path / "model.safetensors")
     assert not any(name.endswith("word_embeddings.weight") for name in stored)

@@ -87,15 +87,16 @@ def test_an_adapter_that_cannot_be_merged_says_why(name: str, tmp_path: Path) ->
 def test_an_adapter_on_the_encoder_leaves_the_head_of_another_task_alone(name: str, tmp_path: Path) -> None:
     """Forgetting is measured so: the run's encoder under pooler and classifier of the prior task."""
     context, adapter = adapted("bert", name)
-    artifact = stored("bert", tmp_path, trained(context, adapter), adapter)
+    outcome = trained(context, adapter)
+    artifact = stored("bert", tmp_path, outcome, adapter)
     prior = family_model("bert", labels=5)
     head = {key: value.clone() for key, value in plain_state(prior).items() if not is_encoder(key, prior)}
     artifact.put_encoder(prior)
     after = plain_state(prior)
     assert all(torch.equal(after[key], value) for key, value in head.items())
-    mine = plain_state(context.model)
+    assert outcome.weights is not None
     for key in added_names(prior):
-        assert torch.equal(after[key], mine[key])
+        assert torch.equal(after[key], outcome.weights[key])
     assert predicted(prior).shape[1] == 5
 
 
@@ -161,6 +162,37 @@ def test_a_bottleneck_has_the_parameters_of_its_formula(name: str, per_block: in
 def test_a_normal_start_is_near_the_base_model_and_not_on_it(name: str) -> None:
     difference = np.abs(predicted(adapted("bert", name, init="normal")[0].model) - predicted(family_model("bert")))
     assert 0 < difference.max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "saved"),
+    [
+        ("prefix_tuning", {"virtual_tokens": 4, "network_width": 12}, ("prefix", (4, 2 * 3 * 16))),
+        ("mam", {"virtual_tokens": 4}, ("prefix", (4, 2 * 3 * 16))),
+        ("prompt_tuning", {"virtual_tokens": 4, "encoder": "mlp"}, ("prompt", (4, 16))),
+        ("prompt_tuning", {"virtual_tokens": 4, "encoder": "lstm", "encoder_width": 8}, ("prompt", (4, 16))),
+    ],
+)
+def test_a_network_that_makes_virtual_tokens_is_saved_as_what_it_makes(
+    name: str, config: dict[str, Any], saved: tuple[str, tuple[int, int]], tmp_path: Path
+) -> None:
+    context, adapter = adapted("bert", name, **config)
+    outcome = trained(context, adapter)
+    assert outcome.weights is not None
+    holder, shape = saved
+    tables = {key: tensor for key, tensor in outcome.weights.items() if f".{holder}." in key}
+    assert [tuple(tensor.shape) for tensor in tables.values()] == [shape]
+    artifact = stored("bert", tmp_path, outcome, adapter)
+    found = predicted(artifact.model(LABELS, "classification", 0))
+    np.testing.assert_allclose(found, predicted(context.model), atol=1e-6)
+
+
+def test_an_adapter_that_another_method_froze_is_refused() -> None:
+    context, adapter = adapted("bert", "lora")
+    probe = method("linear_probe")
+    probe.prepare_model(context)
+    with pytest.raises(FtbenchError, match="nothing that `lora` added is left to train"):
+        trained(context, adapter, probe)
 
 
 def test_two_adapters_in_one_run_are_refused() -> None:

@@ -48,7 +48,10 @@ def _last_line(output: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", ["train_throughput", "graph", "study_vs_scripts", "pretrain_samples"])
+@pytest.mark.parametrize(
+    "name",
+    ["train_throughput", "graph", "study_vs_scripts", "method_cost", "comparisons", "collect", "pretrain_samples"],
+)
 def test_help_tells_what_is_measured(name: str) -> None:
     assert "--help" in _run(name, "--help")
 
@@ -77,3 +80,25 @@ def test_train_throughput_compares_every_contender() -> None:
     assert content["fp32"]["ours_to_bare"] > 0
     assert content["fp32"]["best_trainer"].startswith("Trainer")
     assert content["default"]["grouping"] == "length"
+
+
+def test_method_cost_measures_methods_beside_what_their_passes_predict() -> None:
+    sizes = ("--rounds", "2", "--warmup", "1", "--batch-size", "2", "--tokens", "6", "--hidden", "8", "--layers", "1")
+    content = _last_line(
+        _run("method_cost", *sizes, "--heads", "2", "--words", "20", "--threads", "1", "--methods", "freelb", "no_such")
+    )
+    assert set(content["methods"]) == {"vanilla", "freelb"}
+    assert content["methods"]["vanilla"]["ratio"] == content["methods"]["vanilla"]["predicted"] == 1
+    assert content["methods"]["freelb"]["predicted"] == 3
+    assert content["methods"]["freelb"]["ratio"] > 1
+    assert content["methods"]["freelb"]["peak_mib"] > 0
+    assert "unknown method" in content["not_measured"]["no_such"]
+
+
+def test_comparisons_and_collect_measure_time_and_memory_on_tiny_studies() -> None:
+    sizes = ("--artifacts", "10", "--seeds", "5", "--sets", "2", "--rows", "30", "--resamples", "200")
+    compared = _last_line(_run("comparisons", *sizes))
+    assert compared["seconds"] > 0
+    assert compared["peak_growth_at_four_times"] > 0
+    collected = _last_line(_run("collect", "--cells", "20", "--sets", "1", "--metrics", "2"))
+    assert set(collected["cases"]) == {"all cells new", "nothing new", "one cell new"}

@@ -27,6 +27,14 @@ from ftbench.training.weights import plain_state
 
 METHODS = sorted(plugins("methods"))
 STEPS = 12
+# where the defaults are made for longer runs or larger models than these
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dps_dense": {"update_ratio": 0.2},
+    "dps_mix": {"update_ratio": 0.2},
+    "lt_sft": {"share": 0.05},
+    "sift": {"share": 0.05},
+    "top_k_layers": {"layers": 1},
+}
 
 
 def tiny_model() -> torch.nn.Module:
@@ -75,10 +83,10 @@ def settings(**changes: Any) -> Training:
 def prepared(
     name: str, training: Training, checkpoints: Path | None = None, processes: Processes | None = None
 ) -> tuple[Job, Method]:
-    """A job on the tiny model with one method at its defaults; saves after every step where a folder is given."""
+    """A job on the tiny model with one method; saves after every step where a folder is given."""
     torch.set_num_threads(1)
     factory = plugins("methods")[name].factory
-    method: Method = factory(factory.Config())
+    method: Method = factory(factory.Config(**SETTINGS.get(name, {})))
     context = Context(model=tiny_model(), training=training, kind="classification", seed=1)
     if factory.wants_prior(method.config):
         context.prior = tiny_prior(context.model)
@@ -195,10 +203,12 @@ def _stop_after(method: Method, step: int) -> None:
     import signal
 
     after: Callable[[Context], None] = method.after_step
+    taken: list[int] = []  # over all phases
 
     def warned(context: Context) -> None:
         after(context)
-        if context.step == step:
+        taken.append(context.step)
+        if len(taken) == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     method.after_step = warned  # type: ignore[method-assign]
@@ -240,13 +250,12 @@ def test_a_method_trains_in_bf16(name: str) -> None:
 
 def first_logits(name: str) -> torch.Tensor:
     """What the first pass of the first step gives."""
-    job, _ = prepared(name, settings(steps=1))
-    job.total_steps = 1
+    job, _ = prepared(name, settings())
     found: list[torch.Tensor] = []
 
-    def remember(_: torch.nn.Module, __: object, output: Any) -> None:
-        if job.context.step:  # not in a prologue
-            found.append(output.logits.detach().clone())
+    def remember(*given: Any) -> None:
+        if job.context.step:  # not the passes of a prologue
+            found.append(given[2].logits.detach().clone())
 
     job.context.model.register_forward_hook(remember)
     train(job)

@@ -100,6 +100,7 @@ def test_named_commands_exist() -> None:
     from ftbench.cli import app
 
     known = {item.name or item.callback.__name__ for item in app.registered_commands if item.callback}
+    known |= {group.name for group in app.registered_groups}
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     said = [word for page in PAGES for word in re.findall(r"`([^`\n]+)`", prose(page))]
     said += [line.strip() for block in blocks() if block.language == "bash" for line in block.text.splitlines()]

@@ -123,7 +123,7 @@ def test_the_pareto_table_holds_means_over_all_seeds_and_the_front(folder: Folde
     assert [row["on_front"] for row in rows.values()] == best
     assert not rows["plain", "default"]["on_front"]
     page = folder.page("index.html")
-    assert "<h2>Forgetting</h2>" in page
+    assert "New task against prior task" in page
     assert "forget rate" in page
 
 
@@ -146,4 +146,4 @@ def test_a_study_without_a_prior_task_has_empty_tables_and_a_figure_that_says_so
     folder.fill()
     folder.finish()
     assert folder.rows("forgetting") == folder.rows("pareto") == folder.rows("rehearsal_trace") == []
-    assert "<h2>Forgetting</h2>" not in folder.page("index.html")
+    assert "New task against prior task" not in folder.page("index.html")

@@ -237,3 +237,17 @@ def test_two_methods_with_effective_weights_are_refused() -> None:
     assert Mixout.check(Mixout.Config(), Training(), "classification", [DpsMix])
     assert L2Sp.check(L2Sp.Config(), Training(), "classification", [DpsMix])
     assert not L2Sp.check(L2Sp.Config(rule="decoupled"), Training(), "classification", [DpsMix])
+
+
+def test_recadam_refuses_groups_that_hold_head_and_pretrained_part_together() -> None:
+    class OneGroup(Method):
+        name = "one_group"
+
+        def parameter_groups(self, groups: list[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
+            merged = [parameter for group in groups for parameter in group["params"]]
+            return [{**groups[0], "params": merged, "names": [name for group in groups for name in group["names"]]}]
+
+    recadam, one_group = RecAdam(RecAdam.Config(gamma=1.0)), OneGroup(OneGroup.Config())
+    with pytest.raises(FtbenchError, match="put `recadam` behind the method that makes the groups"):
+        trained(recadam, one_group)
+    trained(one_group, recadam)

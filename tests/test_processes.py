@@ -119,7 +119,7 @@ def test_a_job_starts_its_own_companions_and_writes_one_result(project: Project,
 
 def test_a_companion_that_dies_fails_the_job_with_its_reason(project: Project, tmp_path: Path) -> None:
     job = TrainingJob(project, tmp_path / "broken", training={"processes": 2})
-    (project.folder / "src/ftbench/stages/worker.py").write_text("raise SystemExit('no such device')\n")
+    (project.folder / "src/ftbench/worker.py").write_text("raise SystemExit('no such device')\n")
     process = job.start()
     text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1

@@ -12,10 +12,11 @@ from data_stages import NAMES, cut, fetched, prepared, rows
 from safetensors.torch import load_file, save_file
 
 from ftbench.config.errors import FtbenchError
+from ftbench.merging.agreement import check_records
 from ftbench.stage import execute
-from ftbench.stages.soup import _same_start
 
 LABELS = list(NAMES)
+OUTPUTS = {"model": "model.safetensors", "card": "README.md", "record": "recipe.json"}
 
 
 def snapshot(folder: Path) -> Path:
@@ -77,7 +78,7 @@ def cook(
     for position, number in enumerate(numbers):
         inputs[f"record{position}"] = (records or kitchen) / f"r{number}.json"
         inputs[f"model{position}"] = kitchen / f"m{number}.safetensors"
-    outputs = {"model": place / "model.safetensors", "record": place / "recipe.json"}
+    outputs = {name: place / file for name, file in OUTPUTS.items()}
     execute("soup", spec, inputs, outputs, place / ".work", "source")
     return load_file(outputs["model"]), json.loads(outputs["record"].read_text())
 
@@ -142,15 +143,19 @@ def test_a_failed_soup_knows_its_code_and_its_time_like_a_whole_one(kitchen: Pat
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"init_hash": "another"}, "`init_hash`.*weights before the first step"),
-        ({"labels": LABELS[::-1]}, "`labels`.*order of labels"),
+        ({"init_hash": "another"}, "`init_hash`.*weights before the first step.*same and another.*`init: shared`"),
+        ({"labels": LABELS[::-1]}, "`labels`.*order of labels.*negative.*positive.*positive.*negative"),
+        ({"architecture": "BertModel 1"}, "`architecture`.*None and BertModel 1"),
+        ({"tokenizer_digest": "1"}, "`tokenizer_digest`.*the tokenizer's files"),
+        ({"base_digest": "1"}, "`base_digest`.*weights of the pretrained model"),
+        ({"kind": "regression"}, "`kind`"),
     ],
 )
 def test_runs_that_started_differently_are_refused(
     kitchen: Path, tmp_path: Path, changes: dict[str, Any], expected: str
 ) -> None:
-    with pytest.raises(FtbenchError, match=rf"runs/s0 and runs/s1 cannot be averaged.*{expected}.*`init: shared`"):
-        _same_start([record(0), record(1, **changes)])
+    with pytest.raises(FtbenchError, match=rf"runs/s0 and runs/s1 cannot be averaged.*{expected}"):
+        check_records({"runs/s0": record(0), "runs/s1": record(1, **changes)}, LABELS)
     write_record(tmp_path, 0)
     write_record(tmp_path, 1, **changes)
     with pytest.raises(FtbenchError, match="cannot be averaged"):

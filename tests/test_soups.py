@@ -13,16 +13,18 @@ from golden import case, needs_golden
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from opened import average, check_same_layout
 from safetensors.numpy import save_file
 
 from ftbench.config.errors import FtbenchError
 from ftbench.plugins import plugins
-from ftbench.soups.averaging import average, check_same_layout
-from ftbench.soups.base import Candidate, Decision, Kitchen, best_first
-from ftbench.soups.greedy import Greedy, mean_of
+from ftbench.soups.base import Candidate, Decision, Kitchen, best_first, mean_of
+from ftbench.soups.greedy import Greedy
 from ftbench.soups.uniform import Uniform
 
 RECIPES = sorted(plugins("soups"))
+# recipes that choose by scores alone; what measures or learns is put through the stage in test_recipe_stages
+CHOOSING = ["greedy", "random_k", "top_k", "uniform"]
 
 
 def kitchen(scores: Mapping[str, float], score: Callable[[Mapping[str, float]], float]) -> Kitchen:
@@ -113,14 +115,14 @@ def test_no_greedy_soup_scores_below_the_best_run(singles: list[float], trials: 
     assert sum(decision.weights.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if plugins("soups")[name].factory.keeps_one])
 def test_one_candidate_is_the_soup_with_weight_one(recipe: str) -> None:
     factory = plugins("soups")[recipe].factory
     decision = factory(factory.Config()).decide(kitchen({"only": 0.5}, lambda _: 0.5))
     assert decision.weights == {"only": 1.0}
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", CHOOSING)
 @given(
     scores=st.lists(st.floats(0, 1), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),
@@ -198,7 +200,9 @@ def test_one_ingredient_is_itself_bit_by_bit_whatever_its_type(tmp_path: Path, k
 
 def test_tensors_that_are_no_weights_must_be_equal(tmp_path: Path) -> None:
     files = written(tmp_path, [np.array([1, 2]), np.array([1, 3])])
-    with pytest.raises(FtbenchError, match=r"run1\.safetensors: tensor `w` is not floating point and differs"):
+    with pytest.raises(
+        FtbenchError, match=r"run0\.safetensors and \S*run1\.safetensors cannot be averaged.*`w` is not floating"
+    ):
         average(dict.fromkeys(files, 0.5))
 
 
@@ -207,8 +211,8 @@ def test_tensors_that_are_no_weights_must_be_equal(tmp_path: Path) -> None:
     [
         ({"w": np.zeros((2, 3), np.float32)}, r"\[2, 2\].*\[2, 3\]"),
         ({"w": np.zeros((2, 2), np.float16)}, "F32.*F16"),
-        ({"w": np.zeros((2, 2), np.float32), "extra": np.zeros(1, np.float32)}, "`extra` is None"),
-        ({}, "None in the second"),
+        ({"w": np.zeros((2, 2), np.float32), "extra": np.zeros(1, np.float32)}, "`extra` is absent in the first"),
+        ({}, "absent in the second"),
     ],
 )
 def test_another_layout_is_refused_with_both_files(tmp_path: Path, other: dict[str, np.ndarray], expected: str) -> None:
@@ -217,7 +221,7 @@ def test_another_layout_is_refused_with_both_files(tmp_path: Path, other: dict[s
     files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
     with pytest.raises(FtbenchError, match=r"one\.safetensors and \S*two\.safetensors cannot be averaged.*" + expected):
         check_same_layout([files[0], *files])
-    with pytest.raises(FtbenchError, match="cannot be averaged"):
+    with pytest.raises(FtbenchError, match=r"cannot be averaged|holds no tensor"):
         check_same_layout(files[::-1])
 
 

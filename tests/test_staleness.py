@@ -120,8 +120,8 @@ def test_comments_docstrings_and_blank_lines_rerun_nothing(project: Project) -> 
 
 def test_profile_threads_resources_logs_and_messages_rerun_nothing(project: Project) -> None:
     profile = "profiles/default/profile.yaml"
-    project.edit(profile, "default-resources: []", "default-resources: [mem_mb=2000, runtime=10]\nretries: 2")
-    project.edit(profile, "finetune: 1", "finetune: 2")
+    more = "default-resources: [mem_mb=2000, runtime=10]\nretries: 2\nset-threads: [finetune=2]\n"
+    project.edit(profile, "cores: all\n", f"cores: all\n{more}")
     rules = "workflow/rules/train.smk"
     project.edit(rules, "fine-tuning {wildcards.model}", "training {wildcards.model}")
     project.edit(

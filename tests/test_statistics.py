@@ -8,7 +8,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftbench.statistics.paired import compare, holm, judge
+from ftbench.statistics.families import holm, judge
+from ftbench.statistics.paired import compare
 
 TEN = range(10)
 

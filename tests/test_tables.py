@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from ftbench.config.errors import FtbenchError
 from ftbench.tables import reference
+from ftbench.tables.column import SCHEMA_VERSION
 from ftbench.tables.schema import TABLES
 from ftbench.tables.store import empty, metadata, read_parquet_checked, read_table, write_table
 
@@ -75,7 +76,7 @@ def test_left_out_columns_are_null_times_are_utc_and_mappings_become_json(tmp_pa
 def test_the_schema_version_and_further_metadata_stand_in_the_file(tmp_path: Path) -> None:
     write_table("predictions", [], tmp_path / "p.parquet", {"labels": ["no", "yes"]})
     found = metadata(read_table("predictions", tmp_path / "p.parquet"))
-    assert found == {"schema_version": 1, "table": "predictions", "labels": ["no", "yes"]}
+    assert found == {"schema_version": SCHEMA_VERSION, "table": "predictions", "labels": ["no", "yes"]}
 
 
 @pytest.mark.parametrize(
@@ -111,13 +112,34 @@ def test_reading_checks_again_because_others_may_have_written(tmp_path: Path) ->
         read_table("metrics", file)
 
 
-def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "words"), [("99", r"99.*newer ftbench"), ("0", "found 0"), ("null", "found none"), ("true", "True")]
+)
+def test_a_file_of_an_unknown_schema_version_is_refused(tmp_path: Path, version: str, words: str) -> None:
     file = tmp_path / "metrics.parquet"
     write_table("metrics", [metric_row()], file)
-    table = parquet.read_table(file).replace_schema_metadata({b"ftbench": b'{"schema_version": 99}'})
-    parquet.write_table(table, file)
-    with pytest.raises(FtbenchError, match=r"schema_version.*99"):
+    header = f'{{"schema_version": {version}}}'.encode()
+    parquet.write_table(parquet.read_table(file).replace_schema_metadata({b"ftbench": header}), file)
+    with pytest.raises(FtbenchError, match=rf"schema_version.*{words}"):
         read_table("metrics", file)
+
+
+def test_comparisons_of_version_1_are_read_as_the_tests_over_seeds_that_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "comparisons.parquet"
+    row = {
+        "study": "demo", "task": "reviews", "model": "tiny", "eval_set": "test", "role": "id", "metric": "accuracy",
+        "method": "better", "variant": "default", "baseline": "plain", "baseline_variant": "default",
+        "test": "paired_t", "higher_is_better": True, "n_pairs": 5, "n_missing": 0, "mean": 0.8, "baseline_mean": 0.7,
+        "difference": 0.1, "ci_low": 0.05, "ci_high": 0.15, "p_value": 0.01, "p_adjusted": 0.02,
+        "family": "reviews / tiny / accuracy", "family_size": 2, "verdict": "better",
+    }  # fmt: skip
+    header = {b"ftbench": b'{"schema_version": 1, "table": "comparisons"}'}
+    parquet.write_table(pa.Table.from_pylist([row]).replace_schema_metadata(header), file)
+    table = read_table("comparisons", file)
+    (found,) = table.to_pylist()
+    assert {key: found[key] for key in row} == row
+    assert (found["scope"], found["primary"], found["q_value"]) == ("baseline", True, None)
+    assert metadata(table)["schema_version"] == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no parquet", None], ids=["empty", "foreign", "cut off"])

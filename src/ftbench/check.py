@@ -52,6 +52,15 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     for family, soup in study.soups.items():
         if found.catch(partial(plugin, "soups", soup.recipe), f"soups.{family}.recipe"):
             _check_soup(found, study, family)
+    for key, name, runs in study.families():
+        if known and runs.over == "tasks":
+            _check_task_family(found, resolver, f"{key}.{name}.over")
+    for name, path in study.paths.items():
+        for task, wanted in study.tasks.items():
+            for eval_set in path.sets:
+                if eval_set not in {"select", *wanted.evaluate}:
+                    fix = nearest(eval_set, ["select", *wanted.evaluate])
+                    found.add(f"paths.{name}.sets", f"`{eval_set}`, which is no set of the task `{task}`", fix=fix)
     found.lines += [f"{loaded.file}: {line}" for line in _equal_soups(study)]
     for task, wanted in study.tasks.items():
         named = [("select.metric", wanted.select.metric)] + [("metrics", metric) for metric in wanted.metrics]
@@ -185,15 +194,25 @@ def _check_soup(found: _Problems, study: Any, family: str) -> None:
                 )
 
 
+def _check_task_family(found: _Problems, resolver: Resolver, key: str) -> None:
+    """Models of several tasks are mixed whole, heads included: the tasks must speak of the same labels."""
+    spaces = {task: resolver.space(task) for task in resolver.study.tasks}
+    (first, space), *others = spaces.items()
+    for task, other in others:
+        if other != space:
+            found.add(key, f"`tasks` with `{first}` {space[1]} and `{task}` {other[1]}", "tasks with the same labels")
+
+
 def _equal_soups(study: Study) -> list[str]:
-    """Soups whose names would fall together: `a-b` of method `c` and `a` of method `b-c`."""
-    cells: dict[str, tuple[str, str, str]] = {}
+    """Soups (or ensembles, or paths) whose names would fall together: `a-b` of method `c` and `a` of method `b-c`."""
+    cells: dict[str, tuple[str | None, ...]] = {}
     lines = []
-    for cell in matrix.soups(study):
-        parts = (cell.family, cell.method, cell.variant)
-        other = cells.setdefault(cell.artifact, parts)
-        if other != parts:
-            lines.append(f"the soups {other} and {parts} would both be named `{cell.name}`. Rename one of them.")
+    for what, found in (("soups", matrix.soups), ("ensembles", matrix.ensembles), ("paths", matrix.lines)):
+        for cell in found(study):
+            parts = (cell.family, cell.method, cell.variant)
+            other = cells.setdefault(cell.artifact, parts)
+            if other != parts:
+                lines.append(f"the {what} {other} and {parts} would both be named `{cell.name}`. Rename one of them.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""The `ftbench` command: check, plan, list and show studies. Training is the workflow's business.
+"""The `ftbench` command: check, plan, list, show and describe. Training is the workflow's business.
 
 Errors that users can mend are printed without a traceback, and the exit status is 1.
 """
@@ -14,9 +14,13 @@ from typing import Annotated
 
 import typer
 
+from ftbench import describe, inspection, scaffold
 from ftbench.config.errors import FtbenchError
+from ftbench.reading.commands import add_commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(describe.app, name="describe")
+app.add_typer(scaffold.app, name="new")
 
 StudyArgument = Annotated[str, typer.Argument(help="name of a study under config/studies, or a path to a file")]
 DataRoot = Annotated[
@@ -75,7 +79,14 @@ def check(
 
 
 @app.command()
-def plan(study: StudyArgument = "demo", data_root: DataRoot = None) -> None:
+def plan(
+    study: StudyArgument = "demo",
+    data_root: DataRoot = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="hours, GPU hours and disk, from past runs where there are any")
+    ] = False,
+    workers: Annotated[int, typer.Option("--jobs", min=1, help="jobs at a time, for the time from start to end")] = 2,
+) -> None:
     """Print the matrix of a study and how many jobs each stage has."""
     from rich.console import Console
     from rich.table import Table
@@ -93,6 +104,9 @@ def plan(study: StudyArgument = "demo", data_root: DataRoot = None) -> None:
         f"x {len(content.seeds)} seed(s)",
         highlight=False,
     )
+    if cost:
+        inspection.print_cost(planned, workers)
+        return
     table = Table("stage", "jobs", "what")
     jobs = list(planned.jobs())
     counts = Counter(job.stage for job in jobs)
@@ -126,6 +140,10 @@ def list_(kind: Annotated[Listed, typer.Argument(help="what to list")]) -> None:
         typer.echo(f"no {kind.value} found")
 
 
+for command in (inspection.status, inspection.why, inspection.accept, inspection.doctor):
+    app.command()(command)
+
+
 @app.command()
 def tables(study: StudyArgument = "demo") -> None:
     """Build tables and report from what exists, and say what is missing and why. The workflow calls it after a
@@ -136,20 +154,17 @@ def tables(study: StudyArgument = "demo") -> None:
         typer.echo(line)
 
 
-@app.command()
-def show(study: StudyArgument = "demo") -> None:
-    """Print the leaderboard of a study, and where its tables and its report are."""
-    from ftbench.config.load import load_study
-    from ftbench.partial import newest
-    from ftbench.paths import study_paths
-    from ftbench.report.results import TABLES, load
-    from ftbench.report.terminal import show as print_leaderboard
+@app.command("export")
+def export_(
+    artifact: Annotated[str, typer.Argument(help="id of a run or a soup, as the tables have it")],
+    folder: Annotated[Path, typer.Argument(help="new folder to write")],
+    study: Annotated[str, typer.Option(help="name of a study, or a path to a file")] = "demo",
+) -> None:
+    """Write a run or a soup as a folder that transformers loads, with a model card."""
+    from ftbench.export import export
 
-    loaded = load_study(study, Path())
-    paths = newest(study_paths(loaded.name))
-    files = {table: paths.path("tables", table=table) for table in TABLES}
-    print_leaderboard(load(loaded.name, loaded.study, files))
-    typer.echo(f"tables: {paths.root}/tables   report: {paths.path('report', page='index.html')}")
+    for line in export(artifact, folder, study):
+        typer.echo(line)
 
 
 @app.command()
@@ -164,6 +179,9 @@ def schema() -> None:
         raise FtbenchError("found no folder config here; run this in the project's folder")
     file.write_text(json.dumps(json_schemas(), indent=1, sort_keys=True) + "\n")
     typer.echo(f"written: {file}")
+
+
+add_commands(app)
 
 
 def main() -> None:

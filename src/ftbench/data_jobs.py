@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ftbench.acceptance import standing_for
 from ftbench.config.load import Catalogue, LoadedStudy
 from ftbench.config.strict import Strict
 from ftbench.config.study import Study
@@ -25,7 +26,13 @@ class PlannedJob:
 
     @property
     def source(self) -> str:
-        return fingerprint((f"ftbench.stages.{self.stage}", *self.modules))
+        """The fingerprint that the job is told: of its sources, or of those that an accepted change left behind."""
+        return standing_for(fingerprint(self.sources))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The modules that the fingerprint starts from."""
+        return (f"ftbench.stages.{self.stage}", *self.modules)
 
 
 class DataJobs:

@@ -6,14 +6,16 @@ The plan hands out these jobs; every rule of the workflow has one method here, n
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from typing import Any
 
 from ftbench import matrix, paths
+from ftbench.cited import cited_sources
 from ftbench.config.study import Training
-from ftbench.data_jobs import DataJobs, PlannedJob
+from ftbench.data_jobs import PlannedJob
+from ftbench.family_jobs import FamilyJobs
 from ftbench.metrics.base import DEFAULTS
 from ftbench.plugins import plugin
+from ftbench.report.results import TABLES
 from ftbench.stages import (
     collect,
     compare,
@@ -25,19 +27,11 @@ from ftbench.stages import (
     upstream,
 )
 from ftbench.stages.finetune import Plug
-from ftbench.stages.soup import Spec as SoupSpec
 from ftbench.tuning import trials
 
 
-class Jobs(DataJobs):
+class Jobs(FamilyJobs):
     """Builds all jobs of one study."""
-
-    @cached_property
-    def artifacts(self) -> dict[str, matrix.Artifact]:
-        """Every artifact by its id."""
-        cells: list[matrix.Artifact] = [*matrix.bases(self.study), *matrix.runs(self.study)]
-        cells += matrix.soups(self.study)
-        return {cell.artifact: cell for cell in cells}
 
     def upstream(self, prior: str, model: str) -> PlannedJob:
         wanted, entry = self.study.prior, self.resolver.prior_entry
@@ -134,54 +128,13 @@ class Jobs(DataJobs):
         modules = tuple(plugin("methods", plug.name).module for plug in plugs)
         return PlannedJob("finetune", cell, spec, (*modules, self._select_module(task)), inputs)
 
-    def _start(self, model: str) -> dict[str, str]:
-        if self.study.prior is None:
-            return {}
-        return {"start": self._path("upstream_model", prior=self.study.prior.name, model=model)}
-
-    def _select_module(self, task: str) -> str:
-        return plugin("metrics", self.resolver.select_metric(task)).module
-
-    def soup(self, task: str, model: str, soup: str) -> PlannedJob:
-        cell = self.artifacts[matrix.soup_artifact(task, model, soup)]
-        assert isinstance(cell, matrix.SoupCell)
-        entry = self.study.soups[cell.family]
-        recipe = plugin("soups", entry.recipe)
-        kind, labels = self.resolver.space(task)
-        spec = SoupSpec(
-            study=self.loaded.name,
-            task=task,
-            model=model,
-            method=cell.method,
-            variant=cell.variant,
-            family=cell.family,
-            artifact=cell.artifact,
-            recipe=entry.recipe,
-            config=recipe.factory.Config.model_validate(entry.settings).model_dump(mode="json"),
-            ingredients=[run.artifact for run in cell.ingredients],
-            kind=kind,
-            labels=labels,
-            select_metric=self.resolver.select_metric(task),
-            max_length=self._training_of(cell).max_length,
-        )
-        inputs = {"base": self._path("base", model=model), "select": self._path("select", task=task)}
-        for position, run in enumerate(cell.ingredients):
-            inputs[f"record{position}"] = self._path("run", **run.__dict__)
-            inputs[f"model{position}"] = self._path("run_model", **run.__dict__)
-        readers = self.resolver.readers(task, cell.method, cell.variant)
-        inputs |= self._start(model) if readers else {}
-        return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task), *readers), inputs)
-
-    def _training_of(self, cell: matrix.Artifact) -> Training:
-        if isinstance(cell, matrix.Base):
-            return self.resolver.prior_training()
-        return self.resolver.method(cell.task, cell.method, cell.variant)[1]
-
     def predict(self, artifact: str) -> PlannedJob:
         cell = self.artifacts[artifact]
+        if isinstance(cell, matrix.EnsembleCell):
+            return self.ensemble(artifact)
         kind, labels = self.resolver.space(cell.task)
         prior = self.resolver.prior_entry
-        training = self._training_of(cell)
+        precision = self._trainings_of(cell)[0].precision
         inputs = {
             "evaluation": self._path("evaluation", task=cell.task),
             "audit": self._path("audit", task=cell.task),
@@ -207,8 +160,8 @@ class Jobs(DataJobs):
             prior_labels=list(prior.labels) if prior else None,
             prior_head=self.study.prior.head if self.study.prior else "separate",
             prior_max_length=self.resolver.prior_training().max_length if prior else None,
-            max_length=training.max_length,
-            precision="fp32" if training.precision == "fp16" else training.precision,
+            max_length=self._max_length(cell),
+            precision="fp32" if precision == "fp16" else precision,
         )
         return PlannedJob("predict", artifact, spec, readers, inputs)
 
@@ -230,11 +183,13 @@ class Jobs(DataJobs):
             "predictions": self._path("predictions", artifact=artifact),
             "audit": self._path("audit", task=cell.task),
         }
-        scored = {*metrics, *self.resolver.default_metrics(cell.task)}
-        if self.resolver.prior_entry:
-            scored |= set(DEFAULTS[self.resolver.prior_entry.kind])
-        modules = tuple(plugin("metrics", metric).module for metric in sorted(scored))
+        modules = tuple(plugin("metrics", metric).module for metric in sorted(self._scored(cell.task)))
         return PlannedJob("score", artifact, spec, modules, inputs)
+
+    def _scored(self, task: str) -> set[str]:
+        """Metrics that any set of a task may be scored by."""
+        prior = DEFAULTS[self.resolver.prior_entry.kind] if self.resolver.prior_entry else ()
+        return {*self.resolver.metrics(task), *self.resolver.default_metrics(task), *prior}
 
     def _resolved(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.study.canonical())
@@ -249,13 +204,18 @@ class Jobs(DataJobs):
 
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
-        return PlannedJob("compare", "study", spec, (), self._tables("runs", "metrics", "forgetting"))
+        inputs = {**self._tables("runs", "metrics", "forgetting"), "results": str(self.paths.root)}
+        shown = set().union(*(self._scored(task) for task in self.study.tasks))
+        modules = tuple(plugin("metrics", name).module for name in sorted(shown))
+        return PlannedJob("compare", "study", spec, modules, inputs)
 
     def report(self) -> PlannedJob:
-        spec = report.Spec(study=self.loaded.name, resolved=self._resolved())
-        inputs = self._tables("runs", "metrics", "comparisons", "soups", "missing", "pareto", "rehearsal_trace")
+        sources = cited_sources(self.study, self.catalogue)
+        spec = report.Spec(study=self.loaded.name, resolved=self._resolved(), sources=sources)
+        inputs = {**self._tables(*TABLES), "results": str(self.paths.root)}
         return PlannedJob("report", "study", spec, (), inputs)
 
 
 def _kind_of(cell: matrix.Artifact) -> str:
-    return {matrix.Run: "run", matrix.SoupCell: "soup", matrix.Base: "base"}[type(cell)]
+    kinds = {matrix.Run: "run", matrix.SoupCell: "soup", matrix.EnsembleCell: "ensemble", matrix.Base: "base"}
+    return kinds[type(cell)]

@@ -1,4 +1,4 @@
-"""The cells of a study: which runs, soups and base artifacts it asks for.
+"""The cells of a study: which runs, soups, ensembles, paths and base artifacts it asks for.
 
 The plan builds jobs from them and `collect` knows from them what is missing; both must see the same list,
 so it is computed here and nowhere else, from the study alone.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ftbench import paths
-from ftbench.config.study import Study
+from ftbench.config.study import Family, Study
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,42 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class SoupCell:
-    """One soup: the seeds of one method and variant, combined by one recipe."""
+class FamilyCell:
+    """Runs that are combined, for one task and model; method and variant are None where the runs differ in them."""
 
+    pattern: ClassVar[str]
     task: str
     model: str
-    family: str
-    method: str
-    variant: str
+    family: str  # name of the entry in the study
+    method: str | None
+    variant: str | None
     ingredients: tuple[Run, ...]
 
     @property
     def name(self) -> str:
-        return f"{self.family}-{self.method}-{self.variant}"
+        return "-".join(part for part in (self.family, self.method, self.variant) if part is not None)
 
     @property
     def artifact(self) -> str:
-        return paths.SOUP.format(task=self.task, model=self.model, soup=self.name)
+        return self.pattern.format(task=self.task, model=self.model, name=self.name)
+
+
+class SoupCell(FamilyCell):
+    """One soup: the runs of a family, combined by one recipe."""
+
+    pattern = paths.SOUP.replace("{soup}", "{name}")
+
+
+class EnsembleCell(FamilyCell):
+    """One ensemble: the mean output of the runs of a family."""
+
+    pattern = paths.ENSEMBLE.replace("{ensemble}", "{name}")
+
+
+class PathCell(FamilyCell):
+    """Lines between the runs of a family; no artifact of its own."""
+
+    pattern = paths.PATH.replace("{path}", "{name}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class Base:
         return paths.BASE.format(task=self.task, model=self.model)
 
 
-Artifact = Run | SoupCell | Base
+Artifact = Run | SoupCell | EnsembleCell | Base
 
 
 def runs(study: Study) -> Iterator[Run]:
@@ -95,13 +115,47 @@ def tunings(study: Study) -> Iterator[Tuned]:
 
 
 def soups(study: Study) -> Iterator[SoupCell]:
-    for family, soup in study.soups.items():
-        for task in study.tasks:
-            for model in study.models:
-                for method in soup.methods or list(study.methods):
-                    for variant in study.variants(method):
-                        ingredients = tuple(Run(task, model, method, variant, seed) for seed in study.seeds)
-                        yield SoupCell(task, model, family, method, variant, ingredients)
+    for name, entry in study.soups.items():
+        yield from (SoupCell(*place) for place in _places(study, name, entry))
+
+
+def ensembles(study: Study) -> Iterator[EnsembleCell]:
+    for name, entry in study.ensembles.items():
+        yield from (EnsembleCell(*place) for place in _places(study, name, entry))
+
+
+def lines(study: Study) -> Iterator[PathCell]:
+    for name, entry in study.paths.items():
+        yield from (PathCell(*place) for place in _places(study, name, entry))
+
+
+def _places(
+    study: Study, name: str, entry: Family
+) -> Iterator[tuple[str, str, str, str | None, str | None, tuple[Run, ...]]]:
+    """Task, model, name, method, variant and runs of each family of an entry."""
+    methods = entry.methods or list(study.methods)
+    pairs = [(method, variant) for method in methods for variant in study.variants(method)]
+
+    def of(tasks: list[str], model: str, wanted: list[tuple[str, str]]) -> tuple[Run, ...]:
+        return tuple(
+            Run(task, model, method, variant, seed)
+            for task in tasks
+            for method, variant in wanted
+            for seed in study.seeds
+        )
+
+    for task in study.tasks:
+        for model in study.models:
+            if entry.over == "methods":
+                yield task, model, name, None, None, of([task], model, pairs)
+            elif entry.over == "variants":
+                for method in methods:
+                    own = [pair for pair in pairs if pair[0] == method]
+                    yield task, model, name, method, None, of([task], model, own)
+            else:
+                tasks = list(study.tasks) if entry.over == "tasks" else [task]
+                for method, variant in pairs:
+                    yield task, model, name, method, variant, of(tasks, model, [(method, variant)])
 
 
 def bases(study: Study) -> Iterator[Base]:

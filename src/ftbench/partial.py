@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ftbench import matrix
+from ftbench import finished, matrix
 from ftbench.data_jobs import PlannedJob
 from ftbench.paths import COLLECTED, COMPARED, PAGES, StudyPaths
 from ftbench.plan import Plan
@@ -28,9 +28,9 @@ def build_tables(study: str) -> Iterator[str]:
 
     plan = Plan.load(study)
     places = plan.paths.partial
-    outdated = plan.paths.work / "outdated.json"
-    outdated.parent.mkdir(parents=True, exist_ok=True)
-    outdated.write_text(json.dumps(_outdated(plan)))
+    listed = plan.paths.work / "outdated.json"
+    listed.parent.mkdir(parents=True, exist_ok=True)
+    listed.write_text(json.dumps(outdated(plan)))
     tables = {name: places.path("tables", table=name) for name in (*COLLECTED, *COMPARED)}
     for stage, outputs in (
         ("collect", {name: tables[name] for name in COLLECTED}),
@@ -38,9 +38,9 @@ def build_tables(study: str) -> Iterator[str]:
         ("report", {page: places.path("report", page=page) for page in PAGES}),
     ):
         job = plan.job(stage)
-        inputs = {"results": plan.paths.root, "outdated": outdated}
+        inputs = {"results": plan.paths.root, "outdated": listed}
         if stage != "collect":
-            inputs = {name: tables[name] for name in job.inputs}
+            inputs = {name: tables.get(name, Path(path)) for name, path in job.inputs.items()}
         execute(stage, job.spec.model_dump(mode="json"), inputs, outputs, plan.paths.work, job.source)
     missing = parquet.read_table(tables["missing"]).to_pylist()
     yield f"tables from what exists: {places.root}/tables, {len(missing)} missing"
@@ -59,15 +59,16 @@ def newest(paths: StudyPaths) -> StudyPaths:
 
 
 def forget(paths: StudyPaths) -> None:
-    """Remove what was built after a failure; the workflow calls it when it is complete."""
+    """Remove what was built or kept because of a failure; the workflow calls it when it is complete."""
     shutil.rmtree(paths.partial.root, ignore_errors=True)
+    finished.forget(paths.work)
 
 
 def _time(file: Path) -> int:
     return file.stat().st_mtime_ns
 
 
-def _outdated(plan: Plan) -> dict[str, dict[str, str]]:
+def outdated(plan: Plan) -> dict[str, dict[str, str]]:
     """Results that are there but do not belong to the present study, as stage to cell to reason."""
     found: dict[str, dict[str, str]] = {"finetune": {}, "soup": {}, "score": {}}
     for artifact, cell in plan.stages.artifacts.items():

@@ -15,6 +15,8 @@ from ftbench.config.errors import FtbenchError
 RUN = "runs/{task}/{model}/{method}/{variant}/s{seed}"
 TRIAL = "tuning/{task}/{model}/{method}/{trial}/s{seed}"
 SOUP = "soups/{task}/{model}/{soup}"
+ENSEMBLE = "ensembles/{task}/{model}/{ensemble}"
+PATH = "paths/{task}/{model}/{path}"
 BASE = "base/{task}/{model}"
 
 PATTERNS = {
@@ -40,7 +42,11 @@ PATTERNS = {
     "trial": TRIAL + "/run.json",
     "tuned": "tuning/{task}/{model}/{method}/tuned.json",
     "soup_model": SOUP + "/model.safetensors",
+    "soup_card": SOUP + "/README.md",
     "recipe": SOUP + "/recipe.json",
+    "path_points": PATH + "/paths.parquet",
+    "path_barriers": PATH + "/barriers.parquet",
+    "path_vectors": PATH + "/task_vectors.parquet",
     "predictions": "predictions/{artifact}/predictions.parquet",
     "metrics": "predictions/{artifact}/metrics.parquet",
     "tables": "tables/{table}.parquet",
@@ -51,19 +57,25 @@ PATTERNS = {
 # What the wildcards of the patterns may be: names as the configuration has them, and the folders of artifacts.
 _NAME = r"[A-Za-z0-9][\w.\-]*"
 WILDCARDS = {
-    **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "prior"), _NAME),
+    **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "path", "prior"), _NAME),
     "seed": r"\d+",
     "trial": r"t\d+",
-    "artifact": r"(runs|soups|base)/[\w.\-/]+",
+    "artifact": r"(runs|soups|ensembles|base)/[\w.\-/]+",
 }
+# artifacts with weights, whose predictions come from a model, and those whose predictions come from others'
+WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = (
-    "runs", "metrics", "tuning", "soups", "soup_ingredients", "pretrain_samples", "forgetting", "rehearsal_trace",
-    "overlap", "missing",
+    "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
+    "forgetting", "rehearsal_trace", "overlap", "missing",
 )  # fmt: skip
-COMPARED = ("comparisons", "pareto")
-PAGES = ("index.html", "leaderboard.md", "leaderboard.tex", "id_ood.png", "forgetting.png")
+COMPARED = ("comparisons", "standings", "pareto")
+FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups")
+PAGES = (
+    "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
+    *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
+)  # fmt: skip
 
 DATA_ROOT_VARIABLE = "FTBENCH_DATA_ROOT"
 
@@ -110,6 +122,16 @@ class StudyPaths:
     def work(self) -> Path:
         """Resume checkpoints, locks and records of failures: never a result."""
         return self.root / ".work"
+
+    @property
+    def sources(self) -> Path:
+        """Notes of what the source fingerprints of past runs were made of."""
+        return self.work / "sources"
+
+    @property
+    def read_before(self) -> Path:
+        """What `collect` read of the scores before, so that it reads again only what changed."""
+        return self.work / "collected" / "metrics.parquet"
 
     def failure(self, stage: str, cell: str) -> Path:
         """Where a failed job leaves its reason."""

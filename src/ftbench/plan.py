@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftbench import matrix
+from ftbench import matrix, sources
 from ftbench.check import check_study
 from ftbench.config.load import Catalogue, LoadedStudy, load_catalogue, load_study
 from ftbench.config.study import Study
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
 from ftbench.paths import COLLECTED, COMPARED, DATA_ROOT_VARIABLE, PAGES, StudyPaths, study_paths
+from ftbench.requirements import Requirements
 
 
 class Plan:
@@ -29,6 +30,7 @@ class Plan:
         self.study: Study = loaded.study
         self.paths: StudyPaths = study_paths(loaded.name)
         self.stages = Jobs(loaded, catalogue)
+        self.requirements = Requirements(self.stages)
         self._jobs: dict[tuple[str, tuple[tuple[str, str], ...]], PlannedJob] = {}
 
     @classmethod
@@ -90,6 +92,10 @@ class Plan:
         }[stage]
         return shlex.join(f"{name}={path}" for name, path in files.items())
 
+    def resources(self, stage: str) -> dict[str, Callable[..., int]]:
+        """Memory, time and GPU that the jobs of a stage ask for, growing with the attempt."""
+        return self.requirements.resources(lambda wildcards: self.job(stage, **dict(wildcards.items())))
+
     def log(self, stage: str, cell: str) -> str:
         """The log of a stage; `cell` is the cell's id with wildcards in braces, by which `collect` finds it again."""
         return str(self.paths.path("log", stage=stage, cell=cell))
@@ -142,13 +148,25 @@ class Plan:
             self.job("soup", task=cell.task, model=cell.model, soup=cell.name) for cell in matrix.soups(self.study)
         )
         yield from (
+            self.job("path", task=cell.task, model=cell.model, path=cell.name) for cell in matrix.lines(self.study)
+        )
+        yield from (
             self.job(stage, artifact=artifact) for stage in ("predict", "score") for artifact in self.stages.artifacts
         )
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
 
+    def note_sources(self) -> None:
+        """Write down which functions the jobs' fingerprints stand for now."""
+        for modules in dict.fromkeys(job.sources for job in self.jobs()):
+            sources.note(self.paths.sources, modules)
+
     def collected(self, _: Any = None) -> list[str]:
         """What `collect` waits for: the last file of every chain."""
         waited = [str(self.paths.path("metrics", artifact=artifact)) for artifact in self.stages.artifacts]
+        waited += [
+            str(self.paths.path("path_vectors", task=cell.task, model=cell.model, path=cell.name))
+            for cell in matrix.lines(self.study)
+        ]
         waited += [str(self.paths.path("overlap", task=task)) for task in self.study.tasks]
         if self.study.prior:
             prior = self.study.prior.name

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ftbench.acceptance import reasons
+
 PACKAGES = (
     "ftbench",
     "torch",
@@ -75,6 +77,7 @@ def provenance(source: str, started_at: str) -> dict[str, Any]:
     commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return {
         "code_fingerprint": source,
+        "accepted": json.dumps(reasons(source)) if source and reasons(source) else None,
         "git_commit": commit,
         "git_dirty": None if status is None else bool(status),
         "versions": versions(),

@@ -20,19 +20,23 @@ import shlex
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ftbench import finished, made, provenance
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.strict import validated
-from ftbench.driver import follow
+from ftbench.driver import follow, scheduled
 from ftbench.outputs import Outputs, Stopped
 from ftbench.warm import delegate
 
+WAITING = 1.0  # seconds between two tries for the lock of a cell
+LOOKS = 4  # quick tries before that: one who asks whether a cell is held, holds it for a moment
 STOPPED = 75  # exit status after a signal: a checkpoint was written, run again to go on
 
 
@@ -40,19 +44,29 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
+def _taken(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a cell; a second holder is refused with the name of the first."""
+def locked(file: Path, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock on a cell; a second holder waits, or is refused with the name of the first."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        tries = 0
+        while not _taken(handle):
+            tries += 1
             handle.seek(0)
-            raise FtbenchError(
-                f"another job works on this cell: {handle.read().strip() or 'unknown'} (lock {file}). "
-                "Wait until it has ended, or stop it, and run again."
-            ) from None
+            holder = f"another job works on this cell: {handle.read().strip() or 'unknown'} (lock {file})"
+            if tries == LOOKS and not wait:
+                raise FtbenchError(f"{holder}. Wait until it has ended, or stop it, and run again.")
+            if tries == LOOKS:
+                print(f"{holder}; waiting for it", flush=True)
+            time.sleep(WAITING if tries > LOOKS else 0.05)
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
@@ -66,8 +80,13 @@ def execute(
     outputs: Mapping[str, Path],
     work: Path,
     source: str,
-) -> None:
-    """Run one stage with atomic outputs. Raises what the stage raises; nothing half-written stays."""
+    keep: bool = False,
+) -> bool:
+    """Run one stage with atomic outputs. Raises what the stage raises; nothing half-written stays.
+
+    With `keep`, the result is also kept for the same job, should the workflow lose it, and taken over from there;
+    the answer says whether it was computed.
+    """
     if importlib.util.find_spec(f"ftbench.stages.{name}") is None:
         known = [item.name for item in pkgutil.iter_modules(importlib.import_module("ftbench.stages").__path__)]
         raise FtbenchError(f"unknown stage `{name}`. {nearest(name, known)}")
@@ -78,11 +97,21 @@ def execute(
         final.parent.mkdir(parents=True, exist_ok=True)
     place.discard()
     try:
-        module.run(resolved, inputs, place)
+        taken = keep and finished.take_over(place, inputs, work)
+        if taken:
+            print("done before with these settings, source and inputs: that result is taken", flush=True)
+        else:
+            module.run(resolved, inputs, place)
         place.commit()
-    except BaseException:
+        if keep:
+            finished.keep(place, inputs, work)
+    except BaseException as error:
+        gone = [final.parent for final in place.final.values() if not final.parent.is_dir()]
         place.discard()
+        if isinstance(error, FileNotFoundError) and gone:
+            raise FtbenchError(f"the folder {gone[0]} was removed while this job ran; run again") from error
         raise
+    return not taken
 
 
 def _pairs(values: list[str]) -> dict[str, Path]:
@@ -138,15 +167,25 @@ def main(arguments: list[str] | None = None) -> int:
     name = f"{options.stage}--{options.cell.replace('/', '--')}"
     failure = options.work / "failures" / f"{name}.json"
     try:
-        with locked(options.work / "locks" / name):
-            execute(
+        keep = scheduled()
+        with locked(options.work / "locks" / name, wait=keep):
+            clock = time.perf_counter()
+            spec = json.loads(options.spec)
+            computed = execute(
                 options.stage,
-                json.loads(options.spec),
+                spec,
                 _pairs(options.inputs),
                 _pairs(options.outputs),
                 options.work,
                 options.source,
+                keep,
             )
+            if computed:
+                seconds = time.perf_counter() - clock
+                made.write(
+                    options.work,
+                    made.Made(options.stage, options.cell, options.source, spec, seconds, provenance.now()),
+                )
     except Stopped as stop:
         print(f"stopped: {stop}", flush=True)
         return STOPPED

@@ -52,6 +52,12 @@ def start() -> None:
     os.environ[VARIABLE] = f"{_allocation()}:{folder}/socket"
 
 
+def arrive(_: Path) -> None:
+    """Start it in a scheduler's allocation, for all cells that share it; not again in the job step of each cell."""
+    if _allocation() and "slurm-jobstep" in sys.argv:
+        start()
+
+
 def delegate(arguments: list[str]) -> int | None:
     """Run a stage's command line in a fork of the warm process; None where there is none for this job."""
     allocation, _, place = os.environ.get(VARIABLE, "").partition(":")

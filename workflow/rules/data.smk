@@ -9,6 +9,8 @@ rule fetch:
         PLAN.log("fetch", "{dataset}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("fetch"),
     params:
         job=PLAN.arguments("fetch"),
     message:
@@ -29,6 +31,8 @@ rule prepare:
         PLAN.log("prepare", "{dataset}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("prepare"),
     params:
         job=PLAN.arguments("prepare"),
     message:
@@ -50,6 +54,8 @@ rule split:
         PLAN.log("split", "{task}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("split"),
     params:
         job=PLAN.arguments("split"),
     message:
@@ -71,6 +77,8 @@ rule audit:
         PLAN.log("audit", "{task}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("audit"),
     params:
         job=PLAN.arguments("audit"),
     message:

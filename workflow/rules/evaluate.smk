@@ -1,3 +1,6 @@
+from ftbench.paths import COMBINED, WEIGHTED
+
+
 # Logits of one artifact on every evaluation set of its task.
 rule predict:
     input:
@@ -6,14 +9,39 @@ rule predict:
         predictions=PLAN.pattern("predictions"),
     log:
         PLAN.log("predict", "{artifact}"),
+    wildcard_constraints:
+        artifact=WEIGHTED,
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("predict"),
     params:
         job=PLAN.arguments("predict"),
     message:
         "predicting with {wildcards.artifact}"
     shell:
         "python -m ftbench.stage predict {params.job} --threads {threads}"
+        " --outputs predictions={output.predictions} > {log} 2>&1"
+
+
+# Mean outputs of the runs of a family, from their predictions.
+rule ensemble:
+    input:
+        unpack(PLAN.inputs("ensemble")),
+    output:
+        predictions=PLAN.pattern("predictions"),
+    log:
+        PLAN.log("ensemble", "{artifact}"),
+    wildcard_constraints:
+        artifact=COMBINED,
+    conda:
+        "../envs/ftbench.yaml"
+    params:
+        job=PLAN.arguments("ensemble"),
+    message:
+        "averaging the predictions of {wildcards.artifact}"
+    shell:
+        "python -m ftbench.stage ensemble {params.job} --threads {threads}"
         " --outputs predictions={output.predictions} > {log} 2>&1"
 
 
@@ -27,6 +55,8 @@ rule score:
         PLAN.log("score", "{artifact}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("score"),
     params:
         job=PLAN.arguments("score"),
     message:

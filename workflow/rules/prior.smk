@@ -9,6 +9,8 @@ rule upstream:
         PLAN.log("upstream", "{prior}/{model}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("upstream"),
     params:
         job=PLAN.arguments("upstream"),
     message:
@@ -28,6 +30,8 @@ rule pretrain_samples:
         PLAN.log("pretrain_samples", "{prior}/{model}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("pretrain_samples"),
     params:
         job=PLAN.arguments("pretrain_samples"),
     message:

@@ -1,4 +1,5 @@
 from ftbench.paths import COLLECTED, COMPARED
+from ftbench.report.results import TABLES
 
 
 # The tables of the study, from everything that its jobs left.
@@ -11,6 +12,8 @@ rule collect:
         PLAN.log("collect", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("collect"),
     params:
         job=PLAN.arguments("collect"),
         outputs=PLAN.outputs("collect"),
@@ -21,16 +24,18 @@ rule collect:
         " --outputs {params.outputs} > {log} 2>&1"
 
 
-# Every method against the baseline, paired by seed.
+# Every method with the baseline and with every other, paired by seed and example.
 rule compare:
     input:
-        unpack(PLAN.inputs("compare")),
+        **PLAN.tables(("runs", "metrics")),
     output:
         **PLAN.tables(COMPARED),
     log:
         PLAN.log("compare", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("compare"),
     params:
         job=PLAN.arguments("compare"),
         outputs=PLAN.outputs("compare"),
@@ -44,13 +49,15 @@ rule compare:
 # The page, the leaderboard and the figures.
 rule report:
     input:
-        unpack(PLAN.inputs("report")),
+        **PLAN.tables(TABLES),
     output:
         **PLAN.pages(),
     log:
         PLAN.log("report", "study"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("report"),
     params:
         job=PLAN.arguments("report"),
         outputs=PLAN.outputs("report"),

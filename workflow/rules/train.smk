@@ -11,6 +11,8 @@ rule base:
         PLAN.log("base", "{model}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("base"),
     params:
         job=PLAN.arguments("base"),
         snapshot=PLAN.snapshot,
@@ -33,6 +35,8 @@ rule finetune:
         PLAN.log("finetune", RUN),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("finetune"),
     params:
         job=PLAN.arguments("finetune"),
     message:

@@ -47,6 +47,9 @@ class ModelEntry(Strict):
     built_in: BuiltIn | None = None
     digest: Digest | None = Field(None, description="sha256 of model.safetensors; a differing file is refused")
     max_length: int = Field(512, gt=0, description="longest input the model takes, in tokens")
+    parameters: float | None = Field(
+        None, gt=0, description="weights in millions, for the estimate of memory and time; null: as a base-size encoder"
+    )
     licence: str = Field("not stated", description="its terms in words")
     notes: str = Field("", description="traps, and where facts come from")
 

@@ -1,7 +1,7 @@
 """The page `docs/configuration.md`, made from the configuration types so that it cannot say something else.
 
 Run `python -m ftbench.config.reference > docs/configuration.md` after changing a type; a test compares the two.
-Nothing of this package imports it, and it reads no configuration file.
+`ftbench describe` shows the settings of a method in the same words. No configuration file is read here.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _section(kind: type[BaseModel]) -> str:
     lines = [f"### {kind.__name__}", "", *(line.strip() for line in (kind.__doc__ or "").strip().splitlines()), ""]
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| `{name}` | {_cell(_shown(field))} | {_cell(_default(field))} | {_cell(_meaning(field))} |"
+        f"| `{name}` | {_cell(type_in_words(field))} | {_cell(default_in_words(field))} | {_cell(_meaning(field))} |"
         for name, field in kind.model_fields.items()
     ]
     return "\n".join(lines) + "\n"
@@ -93,7 +93,8 @@ def _meaning(field: FieldInfo) -> str:
     return (inside[0].__doc__ or "").strip().splitlines()[0] if inside else ""
 
 
-def _default(field: FieldInfo) -> str:
+def default_in_words(field: FieldInfo) -> str:
+    """The default as JSON in backquotes; `required` where there is none."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)  # type: ignore[call-overload,unused-ignore]
@@ -102,7 +103,7 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`"
 
 
-def _shown(field: FieldInfo) -> str:
+def type_in_words(field: FieldInfo) -> str:
     """The type in words, with the bounds of its value."""
     text = _words(field.annotation)
     constraints = tuple(field.metadata)

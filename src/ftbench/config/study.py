@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -149,12 +150,59 @@ class Prior(Strict):
     )
 
 
-class SoupEntry(Strict):
-    """A family of soups: one soup for each method and variant, over the seeds."""
+class Family(Strict):
+    """Runs that belong together, and along what they differ."""
+
+    over: Literal["seeds", "variants", "methods", "tasks"] = Field(
+        "seeds",
+        description="seeds: one family for each method and variant; variants: for each method, of all variants and"
+        " seeds; methods: of all runs of a task and model; tasks: as seeds, with the runs of all tasks together",
+    )
+    methods: list[Name] | None = Field(None, description="null: every method of the study")
+    collapsed: Literal["leave_out", "keep", "refuse"] = Field(
+        "leave_out", description="runs no better than the commonest answer: left out and recorded, kept, or an error"
+    )
+
+
+class SoupEntry(Family):
+    """Soups: one for each family of runs, evaluated on the family's task (with `over: tasks`, on each of them)."""
 
     recipe: Name = Field(description="name of a soup plug-in")
-    methods: list[Name] | None = Field(None, description="null: every method of the study")
     settings: dict[str, Any] = Field(default_factory=dict, description="values of the recipe's own configuration")
+    accumulate: Literal["float64", "float32"] = Field(
+        "float64", description="number format of sums; float32 is faster and gathers rounding with many ingredients"
+    )
+
+
+class EnsembleEntry(Family):
+    """Ensembles, the references of soups: the mean output of a family's runs, from their stored predictions."""
+
+    mean: Literal["logits", "probabilities"] = Field("logits", description="what is averaged")
+
+
+class PathEntry(Family):
+    """Lines between the weights of a family's runs, and from their start to their mean: losses and scores on them."""
+
+    points: int = Field(11, ge=3, description="points of each line, ends included, evenly spaced")
+    pairs: int = Field(3, ge=0, description="pairs of runs whose line is followed, in the order of the run ids")
+    sets: list[Name] = Field(
+        ["select"], min_length=1, description="evaluation sets of the task, or `select`, the selection rows"
+    )
+    rows: int | None = Field(300, gt=0, description="fixed stratified subset of each set; null: all rows")
+
+
+class Statistics(Strict):
+    """How methods are compared, and which claims are adjusted together."""
+
+    family: Literal["metric", "set", "study"] = Field(
+        "metric",
+        description="claims adjusted together: of one task, model and metric; of one set of these; of the whole study",
+    )
+    adjustment: Literal["holm", "bh"] = Field(
+        "holm", description="holm: chance of any false claim at 5 %; bh: expected share of false claims at 5 %"
+    )
+    pairs: bool = Field(True, description="compare all pairs of methods too, not only each with the baseline")
+    resamples: int = Field(10_000, ge=100, description="bootstrap resamples of seeds and examples; more cost time")
 
 
 class Study(Strict):
@@ -171,12 +219,12 @@ class Study(Strict):
     methods: dict[Name, MethodEntry | None] = Field(min_length=1)
     baseline: Name | None = Field(None, description="method the others are compared with; null: vanilla if present")
     training: Training = Training()
-    processes: int = Field(
-        1, gt=0, le=64, description="processes of one run on one machine, each with a GPU of its own"
-    )
+    statistics: Statistics = Statistics()
     prior: Prior | None = None
     tuning: Tuning | None = None
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)
+    ensembles: dict[Name, EnsembleEntry] = Field(default_factory=dict)
+    paths: dict[Name, PathEntry] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -186,14 +234,14 @@ class Study(Strict):
             raise ValueError("seeds of 0 or more under `seeds`")
         if len(set(self.models)) != len(self.models):
             raise ValueError("every model once under `models`")
-        if self.soups and self.init != "shared":
+        if (self.soups or self.paths) and self.init != "shared":
             raise ValueError(
-                "`init: shared` with soups over seeds: averages of models whose new weights start differently are void"
+                "`init: shared` with soups and paths: averages of models whose new weights start differently are void"
             )
-        for name, soup in self.soups.items():
-            for method in soup.methods or []:
+        for key, name, family in self.families():
+            for method in family.methods or []:
                 if method not in self.methods:
-                    raise ValueError(f"`soups.{name}.methods` out of the study's methods; `{method}` is none")
+                    raise ValueError(f"`{key}.{name}.methods` out of the study's methods; `{method}` is none")
         for method in [*(self.tuning.methods or []), *self.tuning.spaces] if self.tuning else []:
             if method not in self.methods:
                 raise ValueError(f"methods of the study under `tuning`; `{method}` is none")
@@ -211,6 +259,11 @@ class Study(Strict):
             if self.prior and self.prior.name in task.evaluate:
                 raise ValueError(f"a name other than the prior's (`{self.prior.name}`) under `tasks.{name}.evaluate`")
         return self
+
+    def families(self) -> Iterator[tuple[str, str, Family]]:
+        """Every entry that names a family of runs: the key it stands under, its name, and itself."""
+        for key, entries in (("soups", self.soups), ("ensembles", self.ensembles), ("paths", self.paths)):
+            yield from ((key, name, entry) for name, entry in entries.items())
 
     @property
     def reference(self) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ftbench.config.dataset import Fields, GeneratedSource, HubSource
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.data.parquet import read_parquet_file
+from ftbench.data.patience import patiently, words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +55,7 @@ def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> 
             )
     rows = table.num_rows
 
-    def words(column: str) -> Any:
+    def as_text(column: str) -> Any:
         try:
             return table.column(column).cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -62,14 +63,14 @@ def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> 
             raise FtbenchError(f"{where}: found a column `{column}` of type {kind}; expected text or numbers") from None
 
     texts = {
-        "text_a": words(fields.text_a),
-        "text_b": pa.nulls(rows, pa.string()) if fields.text_b is None else words(fields.text_b),
+        "text_a": as_text(fields.text_a),
+        "text_b": pa.nulls(rows, pa.string()) if fields.text_b is None else as_text(fields.text_b),
     }
     raw = pa.nulls(rows, pa.string())
     value = pa.nulls(rows, pa.float64())
     if label is not None:
         column = table.column(label)
-        raw = words(label)
+        raw = as_text(label)
         if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
             value = compute.cast(column, pa.float64())
     return pa.table({**texts, "label_raw": raw, "value": value, "aux": _auxiliary(table, fields)})
@@ -103,11 +104,16 @@ def read_hub(source: HubSource, splits: Mapping[str, str], fields: Fields, label
     for split, name in splits.items():
         where = f"{source.repository}@{source.revision[:10]} split {name}"
         try:
-            loaded: Any = datasets.load_dataset(source.repository, source.config, revision=source.revision, split=name)
+            loaded: Any = patiently(
+                lambda name=name: datasets.load_dataset(  # type: ignore[misc]
+                    source.repository, source.config, revision=source.revision, split=name
+                )
+            )
         except Exception as error:  # the library raises many kinds; all mean that the rows are not to be had
+            advice = words(error) or "Check the network and, for gated sets, `hf auth login`"
             raise FtbenchError(
                 f"{where}: could not be loaded from the hub ({type(error).__name__}: {error}). "
-                "Check the network and, for gated sets, `hf auth login`; or put Parquet files under `data_root`."
+                f"{advice}; or put Parquet files under `data_root`."
             ) from error
         names = getattr(loaded.features.get(label), "names", None) if label else None
         table = loaded.with_format("arrow")[:]

@@ -16,7 +16,6 @@ from pydantic import Field
 from ftbench.config.strict import Strict
 from ftbench.methods.base import Cost, Method
 from ftbench.training.lookahead import moved_by_others, put_back
-from ftbench.training.seeds import seed_dropout
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +56,13 @@ class ActivenessAware(Method):
 
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
-        return moved_by_others(cls.name, others)
+        reasons = moved_by_others(cls.name, others)
+        if training.processes > 1:
+            reasons.append(
+                f"`training.processes: {training.processes}`, which add their gradients only after both passes; "
+                "expected 1 process"
+            )
+        return reasons
 
     def gradients(
         self, batches: Sequence[Batch], backward: Callable[[Batch], torch.Tensor], context: Context
@@ -71,8 +76,9 @@ class ActivenessAware(Method):
             self._uphill(parameters, first)
             for parameter in parameters:
                 parameter.grad = None
-            seed_dropout(context.seed, context.phase, context.step)
             for batch in batches:
+                assert context.repeat_dropout is not None
+                context.repeat_dropout(batch)
                 backward(batch)
         for parameter, gradient in zip(parameters, first, strict=True):
             assert parameter.grad is not None

@@ -8,19 +8,19 @@ first step) and the full gradient is used; in even stages g <- g * [G >= K-th la
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from ftbench.config.strict import Strict
 from ftbench.methods.base import Cost, Method, State
-from ftbench.training.dps_stages import Stages
+from ftbench.training.dps_stages import SEARCH, DpsConfig, Stages, short_run
+from ftbench.training.freezing import Frozen, second_selection
 from ftbench.training.layers import linear_weights
 from ftbench.training.masks import kept_entries, largest
 
 if TYPE_CHECKING:
     import torch
 
+    from ftbench.config.study import Training
     from ftbench.methods.base import Context
 
 
@@ -36,30 +36,37 @@ class DpsDense(Method):
     formula = "odd stage: G += g^2/1000; even stage: g <- g * [G >= K-th largest], K = ceil(n (1-p))"
     deviations = (
         "steps are optimiser steps, also under gradient accumulation (the reference counts micro-batches)",
-        "dropout and the head's initialisation stay as in plain fine-tuning (the reference switches dropout off)",
-        "a stage has at least one step (the reference divides by zero on very short runs)",
-        "statistics come from unscaled gradients (the reference uses loss-scaled ones)",
+        "dropout and the head's start stay as in plain fine-tuning; the reference switches hidden and attention "
+        "dropout off in runs of less than 2,000 steps (`training.dropout: 0.0`, then for the baseline too), and its "
+        "head starts from another distribution",
+        "a run too short for stages of one step is refused (the reference divides by zero at step 2)",
+        "statistics come from unscaled gradients and never from skipped steps (the reference uses loss-scaled ones, "
+        "where one overflow can leave a matrix untrained)",
     )
+    selects_entries = True
     cost = Cost(forward=1.0, backward=1.0, memory="4 bytes and 1 mask byte per weight of the linear layers")
+    search = SEARCH
 
-    class Config(Strict):
-        drop_share: float = Field(0.3, ge=0, lt=1, description="p: share of each matrix left out in even stages")
-        update_ratio: float = Field(0.05, gt=0, le=0.5, description="rho: length of a stage as a share of all steps")
-        frozen: Literal["gradient", "hard"] = Field(
-            "gradient", description="gradient: momentum and decay still move dropped entries; hard: they stay"
-        )
+    class Config(DpsConfig):
+        """`frozen: gradient` is the reference's meaning."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.scores: dict[str, torch.Tensor] = {}
         self.masks: dict[str, torch.Tensor] = {}
-        self.held: dict[str, torch.Tensor] = {}
+        self.frozen = Frozen(config.frozen)
         self.stage = 0  # the stage that scores or masks belong to; survives skipped steps
 
-    def gradients_ready(self, context: Context) -> None:
-        import torch
+    @classmethod
+    def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
+        return [*second_selection(cls.name, others), *short_run(config, training)]
 
-        stages = Stages.of(context.total_steps, self.config.update_ratio)
+    def prologue(self, context: Context) -> None:
+        """Refuse a run with empty stages before its first step."""
+        Stages.of(self.config, context)
+
+    def gradients_ready(self, context: Context) -> None:
+        stages = Stages.of(self.config, context)
         beginning = stages.index(context.step) != self.stage
         self.stage = stages.index(context.step)
         for weight in linear_weights(context.model):
@@ -79,21 +86,10 @@ class DpsDense(Method):
             mask = self.masks.get(weight.name)
             if mask is None:  # every step of the first stage overflowed: nothing was measured
                 continue
-            gradient.mul_(mask)
-            if self.config.frozen == "hard":
-                self.held[weight.name] = torch.clone(weight.parameter.detach())
+            self.frozen.apply(weight.parameter, mask)
 
     def after_step(self, context: Context) -> None:
-        import torch
-
-        if not self.held:
-            return
-        with torch.no_grad():
-            for weight in linear_weights(context.model):
-                if weight.name in self.held:
-                    kept = torch.where(self.masks[weight.name], weight.parameter, self.held[weight.name])
-                    weight.parameter.copy_(kept)
-        self.held = {}
+        self.frozen.settle()
 
     def state_dict(self) -> State:
         return {

@@ -3,24 +3,27 @@
 Paper: Zhang et al. (2022), as DPS-Dense. Reference code: ZhangHaojie077/DPS @ b8e41a8.
 Formula: odd stages forward with W0 + m (W - W0)/(1-p), m ~ Bernoulli(1-p) per input column, S += m g^2/1000,
 C += m; even stages forward with Ws + M (W - Ws)/(1-p), Ws the weight at the stage's start, M the ceil(n (1-p))
-largest of S/max(C,1), times exp(-max(C,1)/u) when u >= 50. The optimiser gets mask * g. Evaluation uses W.
+largest of S/max(C,1), times exp(-max(C,1)/u) when u >= 50. The optimiser gets mask * g, and with
+`gradient_factor: exact` that over 1-p. Evaluation uses W.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from ftbench.config.strict import Strict
 from ftbench.methods.base import Cost, Method, State
-from ftbench.training.dps_stages import Stages
+from ftbench.training.dps_stages import SEARCH, DpsConfig, Stages, short_run
+from ftbench.training.freezing import Frozen, second_selection
 from ftbench.training.layers import LinearWeight, linear_weights
 from ftbench.training.masks import kept_entries, largest
 
 if TYPE_CHECKING:
     import torch
 
+    from ftbench.config.study import Training
     from ftbench.methods.base import Context
 
 PENALTY_FROM = 50  # stage length from which frequently sampled columns are penalised
@@ -38,14 +41,26 @@ class DpsMix(Method):
     formula = "W~ = W0 + m (W - W0)/(1-p) in odd, Ws + M (W - Ws)/(1-p) in even stages; gradient mask * dL/dW~"
     deviations = (
         "one column mask per optimiser step, also under gradient accumulation and several passes",
-        "dropout and the head's initialisation stay as in plain fine-tuning (the reference switches dropout off)",
-        "a stage has at least one step; statistics come from unscaled gradients",
+        "dropout and the head's start stay as in plain fine-tuning; the reference switches hidden and attention "
+        "dropout off (`training.dropout: 0.0`, then for the baseline too), and its head starts from another "
+        "distribution",
+        "a run too short for stages of one step is refused; statistics come from unscaled gradients",
+        "the gradient lacks the factor 1/(1-p) of the derivative, as in the reference; `gradient_factor: exact` has "
+        "it. Under AdamW it matters through epsilon and the clip norm alone",
     )
+    selects_entries = True
     cost = Cost(forward=1.0, backward=1.0, memory="four copies of the linear layers' weights")
+    search = SEARCH
 
-    class Config(Strict):
-        drop_share: float = Field(0.3, ge=0, lt=1, description="p: share left at the anchor weight")
-        update_ratio: float = Field(0.05, gt=0, le=0.5, description="rho: length of a stage as a share of all steps")
+    class Config(DpsConfig):
+        """`frozen` is about even stages; the column masks of odd stages always act on the gradient."""
+
+        frequency_penalty: Literal["auto", "on", "off"] = Field(
+            "auto", description="scores times exp(-draws/u); auto: with stages of 50 steps or more, as in the reference"
+        )
+        gradient_factor: Literal["reference", "exact"] = Field(
+            "reference", description="exact: with the factor 1/(1-p) of the derivative; reference: without"
+        )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -55,7 +70,22 @@ class DpsMix(Method):
         self.counts: dict[str, torch.Tensor] = {}
         self.masks: dict[str, torch.Tensor] = {}  # boolean: broadcast over rows in odd, full in even stages
         self.trained: dict[str, torch.Tensor] = {}  # the true weights while effective ones are in place
+        self.frozen = Frozen(config.frozen)
         self.stage = 0
+
+    @classmethod
+    def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
+        reasons = [*second_selection(cls.name, others), *short_run(config, training)]
+        reasons += [
+            f"`{cls.name}` with `{other.name}`, which puts effective weights in place as well; expected one of them"
+            for other in others
+            if other.begin_passes is not Method.begin_passes and not other.selects_entries
+        ]
+        return reasons
+
+    def prologue(self, context: Context) -> None:
+        """Refuse a run with empty stages before its first step."""
+        Stages.of(self.config, context)
 
     def column_mask(self, weight: LinearWeight, context: Context) -> torch.Tensor:
         """One draw per input column, true with probability 1-p, shaped to broadcast over the weight."""
@@ -68,7 +98,7 @@ class DpsMix(Method):
         return draws.to(weight.parameter.device)
 
     def begin_passes(self, context: Context) -> None:
-        stages = Stages.of(context.total_steps, self.config.update_ratio)
+        stages = Stages.of(self.config, context)
         collecting = stages.collects(context.step)
         beginning = stages.index(context.step) != self.stage
         self.stage = stages.index(context.step)
@@ -95,7 +125,8 @@ class DpsMix(Method):
             return value.new_ones(value.shape).bool()
         counts = self.counts[name].clamp(min=1)
         scores = self.scores[name] / counts
-        if stages.length >= PENALTY_FROM:
+        asked = self.config.frequency_penalty
+        if asked == "on" or (asked == "auto" and stages.length >= PENALTY_FROM):
             scores = scores * (-counts / stages.length).exp()
         return largest(scores, kept_entries(scores.numel(), self.config.drop_share))
 
@@ -105,13 +136,13 @@ class DpsMix(Method):
                 weight.parameter.data = self.trained.pop(weight.name)
 
     def gradients_ready(self, context: Context) -> None:
-        stages = Stages.of(context.total_steps, self.config.update_ratio)
+        stages = Stages.of(self.config, context)
         for weight in linear_weights(context.model):
             name, gradient = weight.name, weight.parameter.grad
             if gradient is None or name not in self.masks:
                 continue
-            mask = self.masks[name]
-            if stages.collects(context.step):
+            mask, collecting = self.masks[name], stages.collects(context.step)
+            if collecting:
                 squared = mask * gradient.float().square() / 1000
                 seen = mask.float()  # one row, as the draw is one per input column
                 if name in self.scores:
@@ -119,7 +150,15 @@ class DpsMix(Method):
                     self.counts[name] += seen
                 else:
                     self.scores[name], self.counts[name] = squared, seen
-            gradient.mul_(mask)
+            if self.config.gradient_factor == "exact":
+                gradient.div_(1 - self.config.drop_share)
+            if collecting:
+                gradient.mul_(mask)
+            else:
+                self.frozen.apply(weight.parameter, mask)
+
+    def after_step(self, context: Context) -> None:
+        self.frozen.settle()
 
     def state_dict(self) -> State:
         parts = {

@@ -17,7 +17,6 @@ from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
 from ftbench.methods.base import Cost, Method
 from ftbench.training.lookahead import moved_by_others, put_back
-from ftbench.training.seeds import seed_dropout
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +42,7 @@ class Extragradient(Method):
         "masks and gradient noise of other methods act on the second gradient of `extra` alone",
     )
     cost = Cost(forward=1.0, backward=1.0, memory="one copy of the weights; `extra` has two passes a step")
-    search = {"settings.reach": (0.1, 0.5, 1.0, 2.0), "settings.rule": ("past", "extra")}
+    search = {"settings.reach": (0.1, 0.5, 1.0, 2.0)}
     owns_gradients = True
 
     class Config(Strict):
@@ -63,6 +62,11 @@ class Extragradient(Method):
             reasons.append(
                 "`rule: extra` with `training.precision: fp16`, whose gradients are still scaled where the step ahead "
                 "is taken; expected `bf16`, `fp32` or `auto`"
+            )
+        if config.rule == "extra" and training.processes > 1:
+            reasons.append(
+                "`rule: extra` with `training.processes` above 1, which add their gradients after the step ahead; "
+                "expected 1 process, or `rule: past`"
             )
         return reasons
 
@@ -84,8 +88,12 @@ class Extragradient(Method):
                 for batch in batches:
                     backward(batch)
                 self._ahead_by_a_step(parameters, context)
-                seed_dropout(context.seed, context.phase, context.step)
-            return torch.stack([backward(batch) for batch in batches]).sum()
+            losses = []
+            for batch in batches:
+                assert context.repeat_dropout is not None
+                context.repeat_dropout(batch)
+                losses.append(backward(batch))
+            return torch.stack(losses).sum()
 
     def _ahead_by_moments(self) -> None:
         """theta' = theta - r eta mhat/(sqrt(vhat) + e); nothing where there are no moments yet."""

@@ -56,7 +56,7 @@ class Ia3(AdapterMethod):
 
     def parameter_groups(self, groups: list[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
         split: list[dict[str, Any]] = []
-        for group in groups:
+        for group in super().parameter_groups(groups, context):
             pairs = list(zip(group["names"], group["params"], strict=True))
             for vectors in (False, True):
                 chosen = [(name, parameter) for name, parameter in pairs if (".ia3_l." in name) == vectors]

@@ -44,7 +44,7 @@ class L2Sp(Method):
         "a hard mask (`frozen: hard`) holds an entry against the pull, a gradient mask does not",
     )
     cost = Cost(forward=1.0, backward=1.0, memory="one copy of the weights; coupled: one more for the penalty")
-    search = {"settings.pull": (0.001, 0.01, 0.1, 1.0), "settings.rule": ("coupled", "decoupled")}
+    search = {"settings.pull": (0.001, 0.01, 0.1, 1.0)}
     stays_near_start = True
     needs_initial = True
 

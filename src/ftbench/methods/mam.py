@@ -14,8 +14,11 @@ from pydantic import Field
 from ftbench.methods.base import Cost
 from ftbench.training.adapter_method import AdapterMethod
 from ftbench.training.insertion import insertion_sites
+from ftbench.training.virtual_tokens import with_table
 
 if TYPE_CHECKING:
+    import torch
+
     from ftbench.methods.base import Context
     from ftbench.training.bottleneck import Shape
 
@@ -32,9 +35,8 @@ class Mam(AdapterMethod):
         "the head trains (the released code freezes even a new one)",
         "no dropout inside the adapter",
         "only the prefixes of the layers there are (the released code adds two networks that encoders never use)",
-        "the network that makes the prefixes is saved with the run, although its output would be enough",
     )
-    cost = Cost(forward=1.15, backward=1.0, memory="optimiser state of prefixes, adapters and the head only")
+    cost = Cost(forward=1.0, backward=1.0, memory="optimiser state of prefixes, adapters and the head only")
     search = {
         "settings.virtual_tokens": (16, 30),
         "settings.bottleneck": (16, 64, 512),
@@ -63,3 +65,10 @@ class Mam(AdapterMethod):
 
         add_beside_feed_forward(context.model, insertion_sites(context.model), shape)
         add_prefixes(context.model, asked.virtual_tokens, asked.network_width)
+
+    def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
+        """The table of virtual tokens, also where a network makes it."""
+        return with_table(super().export(state, context), context.model, "prefix")
+
+    def reader(self) -> Mam:
+        return Mam(self.config.model_copy(update={"network_width": None}))

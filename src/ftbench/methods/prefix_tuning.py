@@ -12,8 +12,11 @@ from pydantic import Field
 
 from ftbench.methods.base import Cost
 from ftbench.training.adapter_method import AdapterMethod
+from ftbench.training.virtual_tokens import with_table
 
 if TYPE_CHECKING:
+    import torch
+
     from ftbench.methods.base import Context
 
 
@@ -30,10 +33,9 @@ class PrefixTuning(AdapterMethod):
         "them by the prefix's length",
         "a table by default (the paper trains a network over one: `network_width`)",
         "`start: zero` is not neutral either: zero keys still take attention",
-        "the network is saved with the run, although its output would be enough",
         "the pooler trains with the classifier (`train_pooler: false` leaves it frozen, as the library does for BERT)",
     )
-    cost = Cost(forward=1.05, backward=1.0, memory="optimiser state of the prefixes and the head only")
+    cost = Cost(forward=1.0, backward=1.0, memory="optimiser state of the prefixes and the head only")
     search = {
         "settings.virtual_tokens": (10, 20, 50, 100, 200),
         "training.learning_rate": (5e-5, 5e-4, 5e-3, 1e-2),
@@ -53,3 +55,10 @@ class PrefixTuning(AdapterMethod):
 
         settings = self.config
         add_prefixes(context.model, settings.virtual_tokens, settings.network_width, settings.start == "zero")
+
+    def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
+        """The table of virtual tokens, also where a network makes it."""
+        return with_table(super().export(state, context), context.model, "prefix")
+
+    def reader(self) -> PrefixTuning:
+        return PrefixTuning(self.config.model_copy(update={"network_width": None}))

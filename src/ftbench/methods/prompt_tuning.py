@@ -13,8 +13,11 @@ from pydantic import Field
 
 from ftbench.methods.base import Cost
 from ftbench.training.adapter_method import AdapterMethod
+from ftbench.training.virtual_tokens import with_table
 
 if TYPE_CHECKING:
+    import torch
+
     from ftbench.methods.base import Context
 
 
@@ -34,7 +37,7 @@ class PromptTuning(AdapterMethod):
         "a new head is trained instead of verbalised labels",
         "AdamW with the run's schedule, where the paper uses Adafactor",
     )
-    cost = Cost(forward=1.1, backward=1.0, memory="optimiser state of the vectors and the head only")
+    cost = Cost(forward=1.0, backward=1.0, memory="optimiser state of the vectors and the head only")
     search = {
         "settings.virtual_tokens": (5, 20, 50, 100),
         "training.learning_rate": (1e-3, 1e-2, 3e-2, 0.3),
@@ -57,3 +60,10 @@ class PromptTuning(AdapterMethod):
 
         asked = self.config
         add_prompt(context.model, asked.virtual_tokens, asked.init, asked.encoder, asked.encoder_width)
+
+    def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
+        """The table of virtual tokens, also where a network makes it."""
+        return with_table(super().export(state, context), context.model, "prompt")
+
+    def reader(self) -> PromptTuning:
+        return PromptTuning(self.config.model_copy(update={"encoder": "none"}))

@@ -114,6 +114,13 @@ class RecAdam(Method):
                 f"key `midpoint_steps` of `recadam`: found {self.config.midpoint_steps} in a run of "
                 f"{context.total_steps} steps; expected fewer: the task would not be learnt"
             )
+        names = self._names(context)
+        for group in optimizer.param_groups:
+            if len({is_head(names[id(parameter)], context.model) for parameter in group["params"]}) > 1:
+                raise FtbenchError(
+                    "`recadam`: found an optimiser group with parts of both the head and the pretrained model, whose "
+                    "rates differ; put `recadam` behind the method that makes the groups"
+                )
         self.anchor = {**context.initial, **self.anchor}
         self.optimizer = optimizer
         self.decays = [float(group["weight_decay"]) for group in optimizer.param_groups]

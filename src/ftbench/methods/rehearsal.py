@@ -79,6 +79,7 @@ class Rehearsal(Method):
         self.pending: State = {}  # a resumed state, until there is a context to restore it in
         self.steps = 0  # over all phases
         self.drawn_for = -1  # the step that the present rows belong to
+        self.place = (-1, 0)  # phase and step of the loop
         self.parts: dict[bytes, tuple[int, int]] = {}  # micro-batch to its share of the rows
         self.seen: torch.Tensor | None = None  # losses and damage of the step's rows, from all micro-batches
 
@@ -138,10 +139,12 @@ class Rehearsal(Method):
             self.ready(context)
 
     def begin_passes(self, context: Context) -> None:
-        self.steps += 1
-        self.parts, self.seen = {}, None
+        self.parts, self.passed = {}, 0
+        again = self.place == (context.phase, context.step)  # the device's memory was too small for the first try
+        if not again:
+            self.steps, self.place, self.seen = self.steps + 1, (context.phase, context.step), None
         count = self.count(context.training.batch_size)
-        if count and self.config.sampler != "mir":  # mir has to know the new rows' gradient
+        if count and not again and self.config.sampler != "mir":  # mir has to know the new rows' gradient
             self.draw(count, None, context)
 
     def loss(self, loss: torch.Tensor, logits: torch.Tensor, batch: Batch, context: Context) -> torch.Tensor:
@@ -198,10 +201,12 @@ class Rehearsal(Method):
 
         key = batch.rows.tobytes()
         if key not in self.parts:
-            # the step's rows are cut into this many micro-batches, over all processes, the first ones longer by one
-            count = min(context.training.accumulation * Processes.here().count, context.rows)
-            least, longer = divmod(context.rows, count)
-            before = context.passes * least + min(context.passes, longer)
+            before, processes = self.passed, Processes.here().count
+            if processes > 1:  # the step's rows are cut into this many micro-batches, the first ones longer by one
+                count = min(context.training.accumulation * processes, context.rows)
+                least, longer = divmod(context.rows, count)
+                before = context.passes * least + min(context.passes, longer)
+            self.passed += len(batch)
             bounds = [place * len(self.rows) // context.rows for place in (before, before + len(batch))]
             self.parts[key] = bounds[0], bounds[1]
         return self.parts[key]

@@ -6,9 +6,9 @@ wrong.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ftbench.metrics.base import ConfusionMetric
+from ftbench.metrics.base import ConfusionMetric, Predictions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,3 +25,12 @@ class Accuracy(ConfusionMetric):
 
         right = np.trace(confusion, axis1=-2, axis2=-1)
         return np.asarray(right / confusion.sum(axis=(-2, -1)))
+
+    def parts(self, predictions: Predictions) -> NDArray[Any]:
+        """Whether the row is right: (rows, 1), bytes; less than a matrix a row."""
+        import numpy as np
+
+        return np.asarray(predictions.pred == predictions.gold, dtype=np.uint8)[:, None]
+
+    def from_parts(self, sums: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+        return sums[..., 0] / rows

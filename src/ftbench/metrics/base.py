@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftbench.metrics.resampling import confusion_resamples, index_resamples, mean_resamples
 
@@ -88,6 +88,17 @@ class Metric(ABC):
     ) -> NDArray[np.float64]:
         """Scores of bootstrap samples over examples: (resamples,), drawn from `generator` only."""
 
+    def parts(self, predictions: Predictions) -> NDArray[Any] | None:
+        """Numbers of each row (rows, quantities) whose sums over any rows give the score of these rows.
+
+        Comparisons of models resample through them. Null where there are none, as for rank correlations.
+        """
+        return None
+
+    def from_parts(self, sums: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+        """Scores (...) from sums of parts (..., quantities) over `rows` rows."""
+        raise TypeError(f"{self.name} has no parts")
+
 
 class ConfusionMetric(Metric):
     """A metric of the confusion matrix alone; its bootstrap is one multinomial draw a resample."""
@@ -95,7 +106,7 @@ class ConfusionMetric(Metric):
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     @abstractmethod
-    def from_confusion(self, confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    def from_confusion(self, confusion: NDArray[Any]) -> NDArray[np.float64]:
         """Scores (...) of matrices of counts (..., labels, labels + 1) as in `Predictions.confusion`."""
 
     def score(self, predictions: Predictions) -> float:
@@ -105,6 +116,20 @@ class ConfusionMetric(Metric):
         self, predictions: Predictions, generator: np.random.Generator, resamples: int
     ) -> NDArray[np.float64]:
         return confusion_resamples(predictions.confusion(), self.from_confusion, generator, resamples)
+
+    def parts(self, predictions: Predictions) -> NDArray[Any]:
+        """The row's cell of the confusion matrix, one among zeros: (rows, labels * (labels + 1)), bytes."""
+        import numpy as np
+
+        count = len(predictions.labels)
+        cells = predictions.gold * (count + 1) + np.where(predictions.pred < 0, count, predictions.pred)
+        return np.eye(count * (count + 1), dtype=np.uint8)[cells]
+
+    def from_parts(self, sums: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+        import math
+
+        count = (math.isqrt(1 + 4 * sums.shape[-1]) - 1) // 2  # quantities are labels * (labels + 1)
+        return self.from_confusion(sums.reshape(*sums.shape[:-1], count, count + 1))
 
 
 class MeanMetric(Metric):
@@ -121,6 +146,12 @@ class MeanMetric(Metric):
         self, predictions: Predictions, generator: np.random.Generator, resamples: int
     ) -> NDArray[np.float64]:
         return mean_resamples(self.per_example(predictions)[:, None], generator, resamples)[:, 0]
+
+    def parts(self, predictions: Predictions) -> NDArray[Any]:
+        return self.per_example(predictions)[:, None]
+
+    def from_parts(self, sums: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+        return sums[..., 0] / rows
 
 
 class RecomputedMetric(Metric):

@@ -58,7 +58,10 @@ def methods_grid(board: Board) -> Grid:
 
 def soups_grid(board: Board) -> Grid:
     """The soups: ingredients taken, select scores, then the same sets as the methods."""
-    own = (Title("runs", "taken / tried", "taken"), Title("select", "soup / best run", "soup/best"))
+    own = (
+        Title("runs", "taken / tried; members of an ensemble", "taken"),
+        Title("select", "soup / best run", "soup/best"),
+    )
     rows = tuple((row.label, (*_soup(row), *_entries(board, row))) for row in board.soups)
     return Grid((*own, *_titles(board)), rows, _only_metric(board))
 
@@ -108,6 +111,8 @@ def _entry(kind: str, cell: Cell, column: EvaluationColumn) -> Entry:
         gap = f"{cell.n} of {cell.expected} seeds" if kind == "run" else ""
         return Entry(NO_VALUE, gap, gap)
     notes, brief = [], []
+    if cell.reach is not None:
+        notes.append(f"± {number(cell.reach, column.unit)}")
     if cell.low is not None and cell.high is not None and cell.low < cell.high:
         notes.append(f"{number(cell.low, column.unit)} to {number(cell.high, column.unit)}")
     if cell.change is not None:
@@ -124,6 +129,8 @@ def _entry(kind: str, cell: Cell, column: EvaluationColumn) -> Entry:
 
 def _soup(row: Row) -> tuple[Entry, Entry]:
     details = row.details
+    if row.kind == "ensemble":
+        return Entry(str(details["n_candidates"])), Entry(NO_VALUE)
     if details.get("status") != "success":
         return Entry(NO_VALUE, str(details.get("status", "missing"))), Entry(NO_VALUE)
     taken, tried = details["n_ingredients"], details["n_candidates"]

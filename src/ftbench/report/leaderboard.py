@@ -6,17 +6,16 @@ seed of the study has a score; it is never taken over the seeds that happen to b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ftbench import matrix
+from ftbench.comparing.scores import leading
 from ftbench.config.study import Study
 from ftbench.report.results import Record, Results
 from ftbench.statistics.baseline import baseline_of
-
-# the leading metrics of classification and regression where a task names none
-LEADING = ("accuracy", "pearson")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class Cell:
     """A score on one set. `mean` is null unless all `expected` scores are there.
 
     `low` and `high` are the lowest and highest seed of a method, and the interval over examples of a soup or
-    base model. `change` is the mean minus the score of the model before fine-tuning, on prior sets.
+    base model. `reach` is half the 95 % t interval of the mean over seeds. `change` is the mean minus the score of
+    the model before fine-tuning, on prior sets.
     """
 
     mean: float | None
@@ -45,15 +45,16 @@ class Cell:
     expected: int
     verdict: str | None = None
     change: float | None = None
+    reach: float | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method and variant over its seeds (`run`), a `soup`, or the `base` model; cells in the order of the
-    columns.
+    """A method and variant over its seeds (`run`), a `soup`, an `ensemble`, or the `base` model; cells in the order
+    of the columns.
 
     `shifted` is the mean over the ood sets, null with fewer than two of them or where one is null.
-    `details` is the row of the table `soups`, empty for others.
+    `details` is the row of the table `soups`; of an ensemble it holds `n_candidates` alone.
     """
 
     kind: str
@@ -80,19 +81,23 @@ class Board:
     soups: tuple[Row, ...]
 
 
-def boards(results: Results) -> list[Board]:
-    """One board for each task and model, in the order of the study; soups and base scores included."""
+def boards(results: Results, metric: str | None = None) -> list[Board]:
+    """One board for each task and model, in the order of the study; soups and base scores included.
+
+    Each set shows its leading metric, or `metric` where it has that.
+    """
     index = _Index(
         {(row["artifact_id"], row["eval_set"], row["metric"]): row for row in results.metrics},
         {(row["task"], row["model"], row["eval_set"], row["metric"]): row for row in results.metrics},
         {
             tuple(row[key] for key in ("task", "model", "eval_set", "metric", "method", "variant")): row["verdict"]
             for row in results.comparisons
+            if row["primary"] and row["scope"] == "baseline"
         },
         {row["soup_id"]: row for row in results.soups},
     )
     study = results.study
-    return [_board(study, index, task, model) for task in study.tasks for model in study.models]
+    return [_board(study, index, task, model, metric) for task in study.tasks for model in study.models]
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,27 @@ class _Index:
     soups: dict[str, Record]
 
 
+def selected(found: Sequence[Board], task: str | None, method: str | None) -> list[Board]:
+    """Boards of one task, with the rows of one method or METHOD/VARIANT; null keeps all."""
+
+    def kept(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        return tuple(row for row in rows if method in (None, row.method, f"{row.method}/{row.variant}"))
+
+    return [
+        replace(board, rows=kept(board.rows), soups=kept(board.soups)) for board in found if task in (None, board.task)
+    ]
+
+
 def method_label(method: str, variant: str) -> str:
     """How outputs name a method and its variant."""
     return method if variant == "default" else f"{method}/{variant}"
+
+
+def family_label(method: str | None, variant: str | None) -> str:
+    """How outputs name the runs of a family; method and variant are None where the runs differ in them."""
+    if method is None:
+        return "all methods"
+    return f"{method}, all variants" if variant is None else method_label(method, variant)
 
 
 def mean_of_all(values: Sequence[float | None], expected: int) -> float | None:
@@ -116,8 +139,19 @@ def mean_of_all(values: Sequence[float | None], expected: int) -> float | None:
     return sum(present) / len(present) if present and len(present) == expected else None
 
 
-def _board(study: Study, index: _Index, task: str, model: str) -> Board:
-    columns = tuple(_columns(study, index, task, model))
+def half_interval(values: Sequence[float]) -> float | None:
+    """Half the 95 % t interval of the mean of scores over seeds; null with one seed."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    if len(values) < 2:
+        return None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return error * float(stdtrit(len(values) - 1, 0.975))
+
+
+def _board(study: Study, index: _Index, task: str, model: str, metric: str | None) -> Board:
+    columns = tuple(_columns(study, index, task, model, metric))
     base = None
     before: dict[str, float | None] = {}
     if study.prior:
@@ -142,25 +176,26 @@ def _board(study: Study, index: _Index, task: str, model: str) -> Board:
             label = method_label(method, variant)
             rows.append(Row("run", label, method, variant, cells, _shifted(columns, cells), {}))
     soups = []
-    for soup in matrix.soups(study):
-        if (soup.task, soup.model) == (task, model):
-            cells = tuple(_single(index, soup.artifact, column, before.get(column.eval_set)) for column in columns)
-            label = f"{soup.family} of {method_label(soup.method, soup.variant)}"
-            details = index.soups.get(soup.artifact, {})
-            shifted = _shifted(columns, cells)
-            soups.append(Row("soup", label, soup.method, soup.variant, cells, shifted, details))
+    combined: list[matrix.FamilyCell] = [*matrix.soups(study), *matrix.ensembles(study)]
+    for cell in combined:
+        if (cell.task, cell.model) == (task, model):
+            cells = tuple(_single(index, cell.artifact, column, before.get(column.eval_set)) for column in columns)
+            kind = "ensemble" if isinstance(cell, matrix.EnsembleCell) else "soup"
+            details = index.soups.get(cell.artifact, {"n_candidates": len(cell.ingredients)})
+            label = f"{cell.family} of {family_label(cell.method, cell.variant)}"
+            soups.append(Row(kind, label, cell.method, cell.variant, cells, _shifted(columns, cells), details))
     rows.sort(key=lambda row: (row.method, row.variant) != baseline_of(study))
     return Board(task, model, columns, base, tuple(rows), tuple(soups))
 
 
-def _columns(study: Study, index: _Index, task: str, model: str) -> Iterable[EvaluationColumn]:
-    """The sets of a task: in-domain, shifted, stress, prior. The metric is the task's first or the kind's."""
+def _columns(study: Study, index: _Index, task: str, model: str, asked: str | None) -> Iterable[EvaluationColumn]:
+    """The sets of a task: in-domain, shifted, stress, prior. The metric is the one asked for or the leading one."""
     sets = [(name, str(item.role)) for name, item in study.tasks[task].evaluate.items()]
     sets.sort(key=lambda pair: ("id", "ood", "stress").index(pair[1]))
     if study.prior:
         sets.append((study.prior.name, "prior"))
     for name, role in sets:
-        wanted = LEADING if role == "prior" else (*study.tasks[task].metrics[:1], *LEADING)
+        wanted = (*([asked] if asked else ()), *leading(study, task, role))
         metric = next((item for item in wanted if (task, model, name, item) in index.shown), wanted[0])
         shown = index.shown.get((task, model, name, metric), {"unit": "fraction", "higher_is_better": True})
         yield EvaluationColumn(name, role, metric, shown["unit"], shown["higher_is_better"])
@@ -180,6 +215,7 @@ def _over_seeds(
         expected=len(runs),
         verdict=verdict,
         change=mean - before if mean is not None and before is not None else None,
+        reach=half_interval(present) if mean is not None else None,
     )
 
 

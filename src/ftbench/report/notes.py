@@ -6,6 +6,13 @@ from ftbench.report.leaderboard import method_label
 from ftbench.report.results import Results
 from ftbench.statistics.baseline import baseline_of
 
+_ADJUSTED = {"holm": "Holm-adjusted", "bh": "adjusted by Benjamini and Hochberg"}
+_FAMILIES = {
+    "metric": "all methods and sets of one task, model and metric",
+    "set": "all methods of one set",
+    "study": "the whole study",
+}
+
 
 def reading_notes(results: Results) -> list[str]:
     """Sentences on means, ranges, verdicts and soups, with what this study's settings make of them."""
@@ -17,13 +24,18 @@ def reading_notes(results: Results) -> list[str]:
     else:
         notes.append(
             f"Verdicts compare with {method_label(*baseline)} by a paired t-test over seeds at 5 %,"
-            " Holm-adjusted over all methods and sets of one task, model and metric; a number is bold only"
-            " where the verdict is better. Fewer than five pairs of seeds give no verdict."
+            f" {_ADJUSTED[study.statistics.adjustment]} over {_FAMILIES[study.statistics.family]}; a number is bold"
+            " only where the verdict is better. Fewer than five pairs of seeds give no verdict."
         )
     if study.prior:
         notes.append(
             f"On the prior task `{study.prior.name}` the change is against the model before fine-tuning: what"
             " was forgotten, where it is a loss."
+        )
+    if study.ensembles:
+        notes.append(
+            "An ensemble averages the outputs of its members: the reference of soups, at the price of one forward pass"
+            " for each member."
         )
     if study.soups:
         notes.append(
@@ -37,6 +49,7 @@ def _means(seeds: int) -> str:
     if seeds == 1:
         return "Numbers are of one seed, which says nothing about the next."
     return (
-        f"Numbers are means over {seeds} seeds, with the lowest and highest seed behind them. A mean is empty"
+        f"Numbers are means over {seeds} seeds ± half their 95 % t interval, with the lowest and highest seed behind"
+        " them. A mean is empty"
         " unless every seed has a score."
     )

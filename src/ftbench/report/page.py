@@ -1,4 +1,4 @@
-"""The page `index.html`: one file without scripts or outside references, readable in light and dark.
+"""The page `index.html`: one file without outside references, readable in light, in dark and on paper.
 
 Called by the stage `report`. It lays out what the other modules of the report computed; every text that comes
 from a study or a log is escaped.
@@ -7,136 +7,161 @@ from a study or a log is escaped.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from ftbench.report.cells import cell_anchor
+from ftbench.report.comparison_grid import comparisons_grid, standings_grid
 from ftbench.report.cost import cost_grid, costs
 from ftbench.report.coverage import Coverage, coverage
-from ftbench.report.forgetting import forgetting_grid
-from ftbench.report.grid import Entry, Grid, methods_grid, soups_grid
+from ftbench.report.damage import forgetting_grid
+from ftbench.report.grid import methods_grid, soups_grid
+from ftbench.report.html import FILTER, document, figure, heading, navigation, table
 from ftbench.report.leaderboard import Board
+from ftbench.report.lines import barriers_grid, draw_paths
 from ftbench.report.notes import reading_notes
 from ftbench.report.results import Results
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fff; --soft: #666;
-  --line: #ddd; --tint: #f5f5f3; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #161616; --soft: #a0a0a0; --line: #3a3a3a; --tint: #202020; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto;
-  max-width: 72rem; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
-  vertical-align: top; }
-th:first-child, td.text { text-align: left; } thead th { background: var(--tint); }
-small { display: block; color: var(--soft); font-weight: normal; font-size: .78rem; }
-figure { margin: 1rem 0; } figure img { background: #fff; max-width: 100%; height: auto; }
-code { background: var(--tint); padding: 0 .2rem; }
-"""
+# figure, heading, what a reader who cannot see it is told, what it shows
+_FIGURES = (
+    ("id_ood", "In-domain against shifted",
+     "Scatter plot: one point a run, in-domain score across, mean score of the shifted sets up",
+     "One point a run, a star a soup; on the grey line both scores are equal, the broken line is the trend. Runs"
+     " without all scores are left out."),
+    ("forgetting", "Forgetting",
+     "Scatter plot: one point a method, in-domain score across, change on the prior task up",
+     "One point a method: up and right is better."),
+    ("damage", "Rehearsal and damage",
+     "Left: new-task score across, prior-task score up, one point a method. Right: estimated damage by bin over steps",
+     "The grey line is the front: no other method is better at one task and no worse at the other. Dotted: before"
+     " fine-tuning. The bins are those of the first method that estimates damage."),
+    ("calibration", "Calibration",
+     "Scatter plot: one point a method, calibration error in domain across, under shift up",
+     "One point a method: down and left is better. The error is biased upward in small sets."),
+    ("soups", "Soup path",
+     "Line plot: select score of a soup after each candidate that was tried",
+     "What a greedy soup tried: a fall marks a candidate that lies across a barrier and was left out."),
+    ("cost", "Cost against quality",
+     "Scatter plot: one point a method, seconds of training across, in-domain score up",
+     "One point a method: up and left is better."),
+    ("curves", "Training curves",
+     "Line plot: training loss over steps, one line a run",
+     "One line a seed, a colour for each method."),
+)  # fmt: skip
 
 
-def page(results: Results, boards: list[Board], figure: Path, forgetting: Path) -> str:
-    """The HTML text; `figure` and `forgetting` are the PNGs that are embedded."""
+def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> str:
+    """The HTML text; `figures` are the PNG files that are embedded, by name."""
     title = results.study.title or results.name
+    sections = [
+        "Coverage",
+        "Leaderboard",
+        "Comparisons",
+        "Standings",
+        *(item[1] for item in _FIGURES),
+        "Cost",
+        "Origin",
+    ]
+    links = [(section.lower().replace(" ", "-"), section) for section in sections]
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(results.study.description)}</p>" if results.study.description else "",
+        navigation([*links, ("cells.html", "Runs and examples")]),
+        FILTER,
         _coverage(coverage(results)),
-        "<h2>Leaderboard</h2>",
-        *(_table(_place(board), "method", methods_grid(board)) for board in boards),
+        heading("Leaderboard"),
+        *(table(_place(board), "method", methods_grid(board), _links(board)) for board in boards),
         "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in reading_notes(results)) + "</ul>",
         *_soups(boards),
-        "<h2>In-domain against shifted</h2>",
-        _figure(
-            figure,
-            "Scatter plot: one point a run, in-domain score across, mean score of the shifted sets up",
-            "One point a run, a star a soup; on the grey line both scores are equal. Runs without all scores are left"
-            " out.",
+        *_paths(results),
+        heading("Comparisons"),
+        *_comparisons(results, boards),
+        heading("Standings"),
+        *_standings(results),
+        *(
+            f"{heading(name)}\n{figure(file, figures[file], alt, caption)}"
+            for file, name, alt, caption in _FIGURES
+            if file in figures
         ),
-        *_forgetting(results, boards, forgetting),
-        "<h2>Cost</h2>",
-        *(_table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
+        *_damage(results, boards),
+        heading("Cost"),
+        *(table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
         _provenance(results),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
-    )
+    return document(title, parts)
 
 
 def _place(board: Board) -> str:
     return f"{board.task}, {board.model}"
 
 
+def _links(board: Board) -> dict[str, str]:
+    return {row.label: f"cells.html#{cell_anchor(board, row)}" for row in board.rows}
+
+
 def _coverage(found: Coverage) -> str:
-    text = f"<h2>Coverage</h2>\n<p>{escape(found.sentence())}"
+    text = f"{heading('Coverage')}\n<p>{escape(found.sentence())}"
     if found.complete:
         return text + " Nothing is missing.</p>"
     rows = "".join(
-        f'<tr><td class="text">{escape(gap.stage)}</td><td class="text">{escape(gap.reason)}'
+        f'<tr><th scope="row">{escape(gap.stage)}</th><td class="text">{escape(gap.reason)}'
         + "".join(f"<small>{escape(log)}</small>" for log in gap.logs[:1])
         + f'</td><td>{len(gap.artifacts)}</td><td class="text">{escape(gap.named)}</td></tr>\n'
         for gap in found.gaps
     )
     return (
         f'{text}</p>\n<div class="wide"><table><caption>What is missing, and why</caption>\n<thead><tr>'
-        '<th scope="col">stage</th><th scope="col">reason</th><th scope="col">cells</th>'
-        f'<th scope="col">which</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
+        '<th scope="col">stage</th><th scope="col" class="text">reason</th><th scope="col">cells</th>'
+        f'<th scope="col" class="text">which</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
     )
-
-
-def _table(caption: str, first: str, grid: Grid) -> str:
-    titles = "".join(
-        f'<th scope="col">{escape(title.name)}<small>{escape(title.about)}</small></th>' for title in grid.titles
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>{"".join(map(_entry, entries))}</tr>\n'
-        for label, entries in grid.rows
-    )
-    return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>\n'
-        f'<thead><tr><th scope="col">{escape(first)}</th>{titles}</tr></thead>\n'
-        f"<tbody>\n{rows}</tbody></table></div>"
-    )
-
-
-def _entry(entry: Entry) -> str:
-    text = f"<strong>{escape(entry.text)}</strong>" if entry.bold else escape(entry.text)
-    return f"<td>{text}<small>{escape(entry.note)}</small></td>" if entry.note else f"<td>{text}</td>"
 
 
 def _soups(boards: list[Board]) -> list[str]:
-    tables = [_table(_place(board), "soup", soups_grid(board)) for board in boards if board.soups]
-    return ["<h2>Soups</h2>", *tables] if tables else []
+    tables = [table(_place(board), "soup", soups_grid(board)) for board in boards if board.soups]
+    return [heading("Soups"), *tables] if tables else []
 
 
-def _figure(file: Path, text: str, caption: str) -> str:
-    data = base64.b64encode(file.read_bytes()).decode()
-    return (
-        f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+def _paths(results: Results) -> list[str]:
+    """The figure of the lines between models, and the barriers on them."""
+    if not results.paths:
+        return []
+    data = base64.b64encode(draw_paths(results)).decode()
+    return [
+        heading("Paths between models"),
+        f'<figure><img alt="Loss or score along each line between two models" src="data:image/png;base64,{data}">'
+        "<figcaption>Along each line theta = (1 - position) first + position second; from the start of the runs to"
+        " their mean in black. A barrier is how far the loss rises above the straight line between its ends."
+        "</figcaption></figure>",
+        table("barriers", "line", barriers_grid(results)),
+    ]
 
 
-def _forgetting(results: Results, boards: list[Board], figure: Path) -> list[str]:
-    """New task against prior task; nothing for a study without a prior task."""
+def _damage(results: Results, boards: list[Board]) -> list[str]:
+    """New task against prior task, and what was damaged; nothing for a study without a prior task."""
     if not results.pareto:
         return []
-    tables = [_table(_place(board), "method", forgetting_grid(results, board.task, board.model)) for board in boards]
-    shown = _figure(
-        figure,
-        "Left: new-task score across, prior-task score up, one point a method. Right: damage by bin over the steps",
-        "Bold rows and the grey line are the front: no other method is better at one task and no worse at the other."
-        " The dotted line is the prior score before fine-tuning.",
+    grids = ((_place(board), forgetting_grid(results, board.task, board.model)) for board in boards)
+    return [heading("New task against prior task"), *(table(place, "method", grid) for place, grid in grids)]
+
+
+def _comparisons(results: Results, boards: list[Board]) -> list[str]:
+    grids = [(_place(board), comparisons_grid(results, board)) for board in boards]
+    tables = [table(place, "method", grid) for place, grid in grids if grid.rows]
+    return tables or ["<p>Nothing was compared: the study names no baseline, or nothing is scored.</p>"]
+
+
+def _standings(results: Results) -> list[str]:
+    groups = dict.fromkeys((row["model"], row["role"], row["metric"]) for row in results.standings)
+    note = (
+        "<p>Ranks and wins are over the sets on which every method has every seed. Methods whose mean ranks are closer"
+        " than the critical difference are not told apart.</p>"
     )
-    return ["<h2>Forgetting</h2>", *tables, shown]
+    tables = [
+        table(f"{model}, {metric} on {role} sets", "method", standings_grid(results, model, role, metric))
+        for model, role, metric in groups
+    ]
+    return [*tables, note] if tables else ["<p>Nothing is scored.</p>"]
 
 
 def _provenance(results: Results) -> str:
@@ -146,7 +171,7 @@ def _provenance(results: Results) -> str:
     edited = sum(bool(row["git_dirty"]) for row in done)
     devices = sorted({str(row["device"]) for row in done if row["device"]})
     return (
-        f"<h2>Origin</h2>\n<p>Study <code>{escape(results.name)}</code>."
+        f"{heading('Origin')}\n<p>Study <code>{escape(results.name)}</code>."
         f" Commits: {escape(', '.join(commits) or 'not recorded')}; {edited} of {len(done)} runs from edited"
         f" files. Devices: {escape(', '.join(devices) or 'not recorded')}.</p>"
     )

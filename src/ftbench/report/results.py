@@ -13,7 +13,10 @@ from typing import Any
 
 from ftbench.config.study import Study
 
-TABLES = ("runs", "metrics", "comparisons", "soups", "missing", "pareto", "rehearsal_trace")
+TABLES = (
+    "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
+    "pareto", "rehearsal_trace",
+)  # fmt: skip
 Record = dict[str, Any]
 
 
@@ -26,7 +29,11 @@ class Results:
     runs: list[Record]
     metrics: list[Record]
     comparisons: list[Record]
+    standings: list[Record]
     soups: list[Record]
+    paths: list[Record]
+    barriers: list[Record]
+    soup_ingredients: list[Record]
     missing: list[Record]
     pareto: list[Record]
     rehearsal_trace: list[Record]

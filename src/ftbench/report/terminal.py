@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ftbench.report.coverage import coverage
 from ftbench.report.grid import Entry, Grid, methods_grid, soups_grid
-from ftbench.report.leaderboard import boards
+from ftbench.report.leaderboard import boards, selected
 from ftbench.report.notes import reading_notes
 from ftbench.report.results import Results
 
@@ -20,8 +20,18 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def show(results: Results, console: Console | None = None) -> None:
-    """Print the report of a study; to standard output unless a console is given."""
+def show(
+    results: Results,
+    console: Console | None = None,
+    *,
+    task: str | None = None,
+    method: str | None = None,
+    metric: str | None = None,
+) -> None:
+    """Print the report of a study, or of one task, method (or METHOD/VARIANT) or metric of it.
+
+    To standard output unless a console is given.
+    """
     from rich.console import Console
 
     out = console or Console()
@@ -30,7 +40,7 @@ def show(results: Results, console: Console | None = None) -> None:
     out.print(found.sentence(), markup=False)
     for gap in found.gaps:
         out.print(f"  {gap.stage}: {gap.reason} ({gap.named})", markup=False)
-    for board in boards(results):
+    for board in selected(boards(results, metric), task, method):
         place = f"{board.task}, {board.model}"
         out.print(_table(place, "method", methods_grid(board)))
         if board.soups:

@@ -1,9 +1,6 @@
 """Greedy soup: add ingredients, best first, as long as the mean gets better on the `select` rows.
 
-Paper: Wortsman et al. (2022), Model soups; released code mlfoundations/model-soups @ d5398f1.
-Formula: S <- {theta_(1)}; for i = 2..k: if score(mean(S + theta_(i))) > best then accept.
-Deviations: ties between candidates are ordered by run id (the released code puts later-listed ones first), and
-means are accumulated in float64 (the released code updates a running mean in the checkpoint's precision).
+Each trial is the mean of all that was accepted so far and one more run, scored on the `select` rows alone.
 """
 
 from __future__ import annotations
@@ -13,12 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from ftbench.config.strict import Strict
-from ftbench.soups.base import Decision, Kitchen, Recipe
-
-
-def mean_of(run_ids: list[str]) -> dict[str, float]:
-    """Equal weights."""
-    return {run_id: 1 / len(run_ids) for run_id in run_ids}
+from ftbench.soups.base import Decision, Kitchen, Recipe, mean_of
 
 
 class Greedy(Recipe):
@@ -27,6 +19,12 @@ class Greedy(Recipe):
     name = "greedy"
     summary = "ingredients are added, best first, while the score on `select` rises"
     paper = "Wortsman et al. (2022), Model soups"
+    reference_code = "mlfoundations/model-soups @ d5398f1, main.py"
+    formula = "S <- {theta_(1)}; for i = 2..k: accept theta_(i) if score(mean(S + theta_(i))) > best"
+    deviations = (
+        "ties between candidates are ordered by run id; the released code puts later-listed ones first",
+        "means are summed in float64 and cast once; the released code updates a running mean in the files' precision",
+    )
 
     class Config(Strict):
         accept: Literal["gt", "ge"] = Field("gt", description="gt: strict improvement; ge: a tie is accepted too")

@@ -1,11 +1,8 @@
-"""Uniform soup: the mean of all ingredients.
-
-Paper: Wortsman et al. (2022), Model soups. Formula: theta = (1/k) sum_i theta_i.
-"""
+"""Uniform soup: the mean of all ingredients, good and bad ones alike. It needs no selection rows."""
 
 from __future__ import annotations
 
-from ftbench.soups.base import Decision, Kitchen, Recipe
+from ftbench.soups.base import Decision, Kitchen, Recipe, mean_of
 
 
 class Uniform(Recipe):
@@ -14,7 +11,7 @@ class Uniform(Recipe):
     name = "uniform"
     summary = "the mean of all ingredients"
     paper = "Wortsman et al. (2022), Model soups"
+    formula = "theta = (1/k) sum_i theta_i"
 
     def decide(self, kitchen: Kitchen) -> Decision:
-        share = 1 / len(kitchen.candidates)
-        return Decision({candidate.run_id: share for candidate in kitchen.candidates})
+        return Decision(mean_of([candidate.run_id for candidate in kitchen.candidates]))

@@ -15,6 +15,7 @@ from pathlib import Path
 from ftbench.config.errors import FtbenchError
 from ftbench.config.model import BuiltIn, HubModel
 from ftbench.config.strict import Strict
+from ftbench.data.patience import patiently, whole, words
 from ftbench.outputs import Outputs
 
 PRETRAINING = "ftbench.training.masked_language"
@@ -74,20 +75,32 @@ def _source(spec: Spec) -> Path:
         assert spec.hub is not None
         from huggingface_hub import snapshot_download
 
-        try:
-            place = Path(
+        hub = spec.hub
+
+        def load() -> Path:
+            return Path(
                 snapshot_download(
-                    spec.hub.repository,
-                    revision=spec.hub.revision,
+                    hub.repository,
+                    revision=hub.revision,
                     allow_patterns=list(FILES),
                     ignore_patterns=["*/*"],  # exports for other runtimes lie in subfolders
                 )
             )
+
+        try:
+            place = patiently(load)
         except Exception as error:  # the library raises many kinds; all mean that the files are not to be had
+            advice = words(error) or "Check the network and, for gated models, `hf auth login`"
             raise FtbenchError(
                 f"model {spec.model}: could not be loaded from the hub ({type(error).__name__}: {error}). "
-                "Check the network and, for gated models, `hf auth login`; or give a local folder under `path`."
+                f"{advice}; or give a local folder under `path`."
             ) from error
+        damaged = [file.name for pattern in FILES for file in sorted(place.glob(pattern)) if not whole(file)]
+        if damaged:
+            raise FtbenchError(
+                f"model {spec.model}: found {damaged[0]} in the hub's cache with another content than its digest says. "
+                f"Delete {place.parents[1]} and run again."
+            )
     if not place.is_dir():
         raise FtbenchError(f"model {spec.model}: found no folder {place}")
     return place

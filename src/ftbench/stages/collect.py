@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftbench import matrix
 from ftbench.config.strict import Strict
 
 if TYPE_CHECKING:
@@ -34,51 +35,77 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     """
     import pyarrow as pa
 
-    from ftbench import matrix
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
-    from ftbench.stages.collect_prior import Forgetting, copy_samples, trace_rows
+    from ftbench.stages.collect_prior import copy_samples, forgetting_rows
+    from ftbench.tables.bulk import read_many
     from ftbench.tables.scan import Scan, json_object
     from ftbench.tables.store import empty, write_table
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
     scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
-    tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in ("metrics", "overlap")}
+    kept = ("paths", "barriers", "task_vectors", "overlap")
+    tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}
 
-    def keep(name: str, table: pa.Table | None) -> bool:
+    def keep(name: str, table: pa.Table | None) -> None:
         if table is not None:
             tables[name].append(table.replace_schema_metadata(None))
-        return table is not None
 
     copy_samples(study, scan, outputs["pretrain_samples"])
     _before_the_cells(study, scan, keep)
-    rows: dict[str, list[dict[str, Any]]] = {"runs": [], "soups": [], "soup_ingredients": [], "tuning": []}
-    rows |= {"forgetting": [], "rehearsal_trace": []}
-    lost = Forgetting(study, spec.study, scan)
+    rows: dict[str, list[dict[str, Any]]] = {"soups": [], "soup_ingredients": [], "tuning": []}
+    rows["rehearsal_trace"] = []
     for tuned in matrix.tunings(study):
         rows["tuning"] += _tuning_rows(tuned, spec.study, scan)
-    for cell in matrix.runs(study):
-        row, record = _run_row(cell, spec.study, scan)
-        rows["runs"].append(row)
-        rows["rehearsal_trace"] += trace_rows(record, cell, spec.study)
-        if keep("metrics", scan.metrics(cell.artifact, "finetune" if row["status"] == "missing" else None)):
-            rows["forgetting"] += lost.rows(cell, "run")
+    runs = _run_rows(study, spec.study, scan, rows["rehearsal_trace"])
+    files = {row["run_id"]: scan.scores(row["run_id"], _waiting(row, "finetune")) for row in runs}
     for soup in matrix.soups(study):
         row, ingredients = _soup_rows(soup, spec.study, study.soups[soup.family].recipe, scan)
         rows["soups"].append(row)
         rows["soup_ingredients"] += ingredients
-        if keep("metrics", scan.metrics(soup.artifact, "soup" if row["status"] == "missing" else None)):
-            rows["forgetting"] += lost.rows(soup, "soup")
+        files[soup.artifact] = scan.scores(soup.artifact, _waiting(row, "soup"))
+    for ensemble in matrix.ensembles(study):
+        files[ensemble.artifact] = scan.scores(ensemble.artifact, None)
+    for line in matrix.lines(study):
+        place = {"task": line.task, "model": line.model, "path": line.name}
+        for name, pattern in (
+            ("paths", "path_points"),
+            ("barriers", "path_barriers"),
+            ("task_vectors", "path_vectors"),
+        ):
+            keep(name, scan.table(name, scan.places.path(pattern, **place), line.artifact, "path"))
     for base in matrix.bases(study):
-        keep("metrics", scan.metrics(base.artifact, None))
+        files[base.artifact] = scan.scores(base.artifact, None)
+    present = {artifact: file for artifact, file in files.items() if file is not None}
+    scores = read_many("metrics", present, "artifact_id", scan.places.read_before)
+    for artifact, reason in scores.refused.items():
+        scan.absent(artifact, "score", reason)
+    scored = set(present) - set(scores.refused)
+    rows["forgetting"] = forgetting_rows(study, spec.study, scan, scored)
+    print(f"{len(runs)} runs, scores of {len(present)} artifacts, of which {scores.read} were read now", flush=True)
 
+    write_table("runs", runs, outputs["runs"])
+    write_table("metrics", _in_order(scores.table, list(present)), outputs["metrics"])
     for name, content in rows.items():
         write_table(name, content, outputs[name])
     for name, parts in tables.items():
         write_table(name, pa.concat_tables(parts), outputs[name])
     write_table("missing", scan.missing, outputs["missing"])
+
+
+def _waiting(row: Mapping[str, Any], stage: str) -> str | None:
+    return stage if row["status"] == "missing" else None
+
+
+def _in_order(table: Any, artifacts: list[str]) -> Any:
+    """Rows in the order of the study, and within an artifact as they were written."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    place = compute.index_in(table.column("artifact_id"), value_set=pa.array(artifacts, pa.string()))
+    return table.take(pa.array(place.to_numpy().argsort(kind="stable")))
 
 
 def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
@@ -92,17 +119,41 @@ def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     scan.earlier_failures(names)
 
 
-def _run_row(cell: Any, study: str, scan: Scan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A run's row of the table, and its record, empty where there is none."""
+def _run_rows(study: Study, name: str, scan: Scan, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for every run that the study asks for; `traces` gets the rehearsals of valid ones. All rows are checked
+    together, and one by one only where something is wrong."""
+    from ftbench.config.errors import FtbenchError
+    from ftbench.stages.collect_prior import trace_rows
     from ftbench.tables.schema import RUNS
+    from ftbench.tables.store import checked
 
-    identity = {"run_id": cell.artifact, "study": study, **cell.__dict__}
-    file = scan.places.path("run", **cell.__dict__)
-    record = scan.record(file, cell.artifact, "finetune", identity)
-    row = _checked(RUNS.name, identity, record, cell=cell.artifact, stage="finetune", file=file, scan=scan)
-    if row["status"] == "failed":
-        scan.absent(cell.artifact, "finetune", f"training failed: {row['error'] or 'no reason recorded'}")
-    return row, {} if isinstance(record, str) or row["status"] == "missing" else record
+    columns = frozenset(RUNS.names)
+    found: list[tuple[dict[str, Any], Path, dict[str, Any] | str]] = []
+    for cell in matrix.runs(study):
+        identity = {"run_id": cell.artifact, "study": name, **cell.__dict__}
+        file = scan.places.path("run", **cell.__dict__)
+        found.append((identity, file, scan.record(file, cell.artifact, "finetune", identity)))
+    rows = [_row(columns, identity, record) for identity, _, record in found]
+    try:
+        checked(RUNS.name, rows, scan.places.root)
+    except FtbenchError:
+        rows = [
+            _checked(RUNS.name, identity, record, cell=identity["run_id"], stage="finetune", file=file, scan=scan)
+            for identity, file, record in found
+        ]
+    for row, (identity, _, record) in zip(rows, found, strict=True):
+        if row["status"] != "missing" and not isinstance(record, str):
+            traces += trace_rows(record, identity)
+        if row["status"] == "failed":
+            scan.absent(row["run_id"], "finetune", f"training failed: {row.get('error') or 'no reason recorded'}")
+    return rows
+
+
+def _row(columns: frozenset[str], identity: Mapping[str, Any], record: dict[str, Any] | str) -> dict[str, Any]:
+    """A row from a record, or one with status missing and the reason."""
+    if isinstance(record, str):
+        return {**identity, "status": "missing", "error": record}
+    return {**{key: value for key, value in record.items() if key in columns}, **identity}
 
 
 def _tuning_rows(cell: Any, study: str, scan: Scan) -> list[dict[str, Any]]:
@@ -132,7 +183,7 @@ def _tuning_rows(cell: Any, study: str, scan: Scan) -> list[dict[str, Any]]:
 
 def _soup_rows(cell: Any, study: str, recipe: str, scan: Scan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from ftbench.config.errors import FtbenchError
-    from ftbench.tables.schema import SOUP_INGREDIENTS, SOUPS
+    from ftbench.tables.families import SOUP_INGREDIENTS, SOUPS
     from ftbench.tables.store import checked
 
     columns = ("task", "model", "method", "variant", "family")

@@ -156,7 +156,16 @@ def _right(rows: pa.Table, suffix: str, width: float | None) -> Any:
     return np.array([one == other for one, other in zip(gold, predicted, strict=True)])
 
 
-def trace_rows(record: Mapping[str, Any], cell: Any, study: str) -> list[dict[str, Any]]:
+def forgetting_rows(study: Study, name: str, scan: Scan, scored: set[str]) -> list[dict[str, Any]]:
+    """Rows of the table `forgetting` for every run and soup of the study among the artifacts that have scores."""
+    from ftbench import matrix
+
+    lost = Forgetting(study, name, scan)
+    cells: list[tuple[matrix.Run | matrix.SoupCell, str]] = [(cell, "run") for cell in matrix.runs(study)]
+    cells += [(cell, "soup") for cell in matrix.soups(study)]
+    return [row for cell, kind in cells if cell.artifact in scored for row in lost.rows(cell, kind)]
+
+
+def trace_rows(record: Mapping[str, Any], identity: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table `rehearsal_trace` from a run's record."""
-    identity = {"run_id": cell.artifact, "study": study, **cell.__dict__}
     return [{**identity, **row} for row in record.get("rehearsal_trace") or []]

@@ -73,6 +73,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.training.fit import fit
     from ftbench.training.models import language_model, load_tokenizer, replace_weights, started_classifier
     from ftbench.training.seeds import derived
+    from ftbench.training.start import identity
     from ftbench.training.weights import file_digest, load_weights, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
@@ -99,6 +100,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     if spec.prior_head == "shared":  # the task's head is the prior's and goes on from there
         replace_weights(model, load_weights(inputs["start"]))
     prior = prior_task(spec.prior, spec.labels, inputs, tokenizer) if spec.prior else None
+    about = identity(snapshot, model)
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
@@ -123,6 +125,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "methods": [plug.model_dump(mode="json") for plug in spec.methods],
         "status": status,
         "error": error,
+        **about,
         "init_hash": fitted.init_hash,
         "init_seed": init_seed,
         "order_seed": spec.seed,
@@ -135,6 +138,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "select_score": outcome.best_score,
         "majority_score": majority,
         "precision": outcome.precision,
+        "accumulation": min(spec.training.batch_size, spec.training.accumulation * outcome.parts),
         "train_seconds": outcome.seconds,
         "total_seconds": time.perf_counter() - clock,
         "examples_seen": outcome.rows,

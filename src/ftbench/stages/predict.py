@@ -83,10 +83,7 @@ def _predicted(
     spec: Spec, described: dict[str, Any], rows: Any, model: Any, tokenizer: Any, kind: str, labels: list[str]
 ) -> Any:
     """The rows of table `predictions` for one evaluation set."""
-    import numpy as np
-    import pyarrow as pa
-
-    from ftbench.data.labels import map_logits, softmax
+    from ftbench.data.predicted import Rows, predicted
     from ftbench.training.examples import Examples, encode
     from ftbench.training.inference import device, logits
     from ftbench.training.optimization import resolved_precision
@@ -101,40 +98,8 @@ def _predicted(
     place = device()
     length = (spec.prior_max_length or spec.max_length) if described["role"] == "prior" else spec.max_length
     found = logits(model, encode(tokenizer, examples, length), place, resolved_precision(spec.precision, place))
-    count = len(examples)
     name = rows.column("eval_set")[0].as_py()
-    gold = rows.column("label").to_pylist()
-    columns: dict[str, Any] = {
-        "artifact_id": pa.array([spec.artifact] * count),
-        "eval_set": rows.column("eval_set"),
-        "role": rows.column("role"),
-        "uid": rows.column("uid"),
-        "logits": pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1]).cast(
-            pa.list_(pa.float32())
-        ),
-    }
-    if kind == "regression":
-        value = rows.column("value").to_numpy(zero_copy_only=False)
-        columns["gold_value"] = pa.array(value)
-        columns["pred_value"] = pa.array(found[:, 0].astype(np.float64))
-        columns["loss"] = pa.array(((found[:, 0] - value) ** 2).astype(np.float32))
-    else:
-        chosen, _ = map_logits(found, labels, described["labels"], described["map"], f"{spec.artifact} on {name}")
-        columns["gold"] = pa.array(gold, pa.string())
-        columns["pred"] = pa.array(
-            [described["labels"][index] if index >= 0 else None for index in chosen], pa.string()
-        )
-        if described["map"] is None:  # with a map, the set's label is none of the head's
-            index = np.array([labels.index(label) for label in gold])
-            true = softmax(found)[np.arange(count), index]
-            columns["loss"] = pa.array((-np.log(np.clip(true, 1e-45, None))).astype(np.float32))
-    print(f"{name}: {count} rows", flush=True)
-    from ftbench.tables.schema import table
-
-    declared = table("predictions").arrow()
-    return pa.table(
-        {
-            field.name: columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
-            for field in declared
-        }
-    )
+    value = rows.column("value").to_numpy(zero_copy_only=False) if kind == "regression" else None
+    about = Rows(name, rows.column("role")[0].as_py(), examples.uids, rows.column("label").to_pylist(), value)
+    print(f"{name}: {len(about)} rows", flush=True)
+    return predicted(spec.artifact, about, found, kind, labels, described)

@@ -1,13 +1,11 @@
 """Stage `score`: the stored predictions of one artifact become rows of the table `metrics`.
 
 Runs on a CPU without the model: logits are read in each set's labels by name, every metric gets a score and
-a bootstrap interval over examples. It trusts nothing it can check: stored predictions must follow from the
-logits.
+a bootstrap interval over examples.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +26,7 @@ class Spec(Strict):
     study: str
     task: str
     model: str
-    artifact_kind: Literal["base", "run", "soup"]
+    artifact_kind: Literal["base", "run", "soup", "ensemble"]
     method: str | None = None
     variant: str | None = None
     seed: int | None = None
@@ -40,10 +38,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     """Inputs `predictions`, `audit`; output `metrics`. An artifact that failed gives a table without rows."""
     from pyarrow import compute
 
+    from ftbench.metrics.stored import audited, stored_predictions
     from ftbench.tables.store import metadata, read_table, write_table
 
     table = read_table("predictions", inputs["predictions"])
-    audit = _audit(inputs["audit"])
+    audit = audited(inputs["audit"])
     header = metadata(table)
     rows: list[dict[str, Any]] = []
     for eval_set in table.column("eval_set").unique().to_pylist():
@@ -54,10 +53,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             raise FtbenchError(problem(file=where, found="a set that the audit does not know", fix="Run `audit`."))
         about = audit["sets"][eval_set]
         head = header.get("prior_labels" if role == "prior" else "labels") or []
-        if about["kind"] == "regression":
-            predictions, label_map = _regression(part, where), None
-        else:
-            predictions = _classification(part, head, about, where)
+        predictions, label_map = stored_predictions(part, head, about, where), None
+        if about["kind"] != "regression":
             label_map = about["map"]["rule"] if about.get("map") else "identity"
         common = {
             "artifact_id": spec.artifact,
@@ -74,88 +71,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     write_table("metrics", rows, outputs["metrics"])
 
 
-def _audit(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FtbenchError(
-            problem(
-                file=path,
-                found=f"no readable audit ({error})",
-                fix="Delete the file and run the study again.",
-            )
-        ) from None
-    if not isinstance(content, dict) or not isinstance(content.get("sets"), dict):
-        raise FtbenchError(problem(file=path, key="sets", found="nothing", expected="the audited sets by name"))
-    return content
-
-
 def _metrics(names: list[str], kind: str) -> list[Metric]:
     from ftbench.metrics.base import DEFAULTS
     from ftbench.plugins import plugin
 
     return [plugin("metrics", name).factory() for name in names or DEFAULTS[kind]]
-
-
-def _classification(part: Any, head: list[str], about: Mapping[str, Any], where: str) -> Predictions:
-    import numpy as np
-
-    from ftbench.data.labels import map_logits
-    from ftbench.metrics.base import Predictions
-
-    labels = list(about["labels"])
-    gold = part.column("gold").to_pylist()
-    strange = sorted({str(name) for name in gold if name not in labels})
-    if strange:
-        raise FtbenchError(
-            problem(file=where, key="gold", found=str(strange), expected=f"labels out of {labels} on every row")
-        )
-    logits = np.array(_equal_widths(part, len(head), where), dtype=np.float64)
-    pred, probabilities = map_logits(logits, head, labels, about.get("map"), where)
-    derived = [labels[index] if index >= 0 else None for index in pred]
-    differing = sum(ours != theirs for ours, theirs in zip(derived, part.column("pred").to_pylist(), strict=True))
-    if differing:
-        raise FtbenchError(
-            problem(
-                file=where,
-                key="pred",
-                found=f"{differing} of {len(derived)} predictions that do not follow from the logits",
-                expected=f"logits in the order {head}, read in the labels {labels}",
-                fix="The label order or the map changed after prediction; run `predict` again.",
-            )
-        )
-    none = np.zeros(0)
-    index = {name: number for number, name in enumerate(labels)}
-    numbers = np.array([index[name] for name in gold], dtype=np.int64)
-    return Predictions("classification", tuple(labels), numbers, pred, probabilities, none, none)
-
-
-def _equal_widths(part: Any, width: int, where: str) -> list[list[float]]:
-    logits: list[list[float]] = part.column("logits").to_pylist()
-    found = sorted({len(row) for row in logits})
-    if found != [width]:
-        raise FtbenchError(
-            problem(
-                file=where,
-                key="logits",
-                found=f"{found} numbers a row",
-                expected=f"{width}, one for each label",
-            )
-        )
-    return logits
-
-
-def _regression(part: Any, where: str) -> Predictions:
-    import numpy as np
-
-    from ftbench.metrics.base import Predictions
-
-    for column in ("gold_value", "pred_value"):
-        if part.column(column).null_count:
-            raise FtbenchError(problem(file=where, key=column, found="nulls", expected="a number on every row"))
-    whole = np.zeros(0, dtype=np.int64)
-    gold, predicted = (part.column(name).to_numpy() for name in ("gold_value", "pred_value"))
-    return Predictions("regression", (), whole, whole, np.zeros((0, 0)), gold, predicted)
 
 
 def _scored(metric: Metric, predictions: Predictions, spec: Spec, eval_set: str, where: str) -> dict[str, Any]:

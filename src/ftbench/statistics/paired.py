@@ -1,21 +1,19 @@
-"""Comparing a method with a baseline over seeds that both were trained with.
+"""Comparing two methods over seeds that both were trained with, by a paired t-test.
 
-The stage `compare` calls this; it knows scores and seeds, nothing of methods or tables. A difference is
-tested by a paired t-test, p values are adjusted by Holm's method within a family that the caller declares,
-and the result is put in words.
+The stage `compare` calls this; it knows scores and seeds, nothing of methods or tables. Adjusting p values and
+putting them in words is the business of `statistics/families.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.05
-# A t-test on fewer pairs hangs on the normality of a handful of numbers that nobody can check.
-FEWEST_PAIRS = 5
+from ftbench.statistics.families import FEWEST_PAIRS, LEVEL
+
 # Differences of scores that are equal but for rounding: a score is a sum of at most some millions of terms.
 _ROUNDING = 1e-12
 
@@ -42,15 +40,6 @@ class Paired:
     def testable(self) -> bool:
         """Whether there are enough pairs for a verdict."""
         return self.n_pairs >= FEWEST_PAIRS and self.p_value is not None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The place of a comparison in its family: adjusted p, number of tested members, verdict in words."""
-
-    p_adjusted: float | None
-    family_size: int
-    verdict: str
 
 
 def compare(scores: Mapping[int, float], baseline: Mapping[int, float], seeds: Iterable[int]) -> Paired:
@@ -85,39 +74,11 @@ def compare(scores: Mapping[int, float], baseline: Mapping[int, float], seeds: I
 
 
 def _t_test(differences: NDArray[np.float64]) -> tuple[float, float, float]:
-    from scipy.stats import t as student
+    # the plain functions: the distribution objects of scipy.stats cost a hundred times as much a call
+    from scipy.special import stdtr, stdtrit
 
     count = len(differences)
     mean = float(differences.mean())
     error = float(differences.std(ddof=1)) / count**0.5
-    reach = float(student.ppf(1 - LEVEL / 2, count - 1)) * error
-    return mean - reach, mean + reach, float(2 * student.sf(abs(mean) / error, count - 1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: p_(i) becomes max over j <= i of (m - j + 1) p_(j), at most 1."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for step, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        highest = max(highest, min(1.0, (len(p_values) - step) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def judge(family: Sequence[Paired], higher_is_better: bool) -> list[Judged]:
-    """Adjust a family and put its members in words; those with too few pairs are not tested or counted."""
-    tested = [index for index, item in enumerate(family) if item.testable]
-    adjusted = dict(zip(tested, holm([family[index].p_value or 0.0 for index in tested]), strict=True))
-    return [
-        Judged(adjusted.get(index), len(tested), verdict(item.difference, adjusted.get(index), higher_is_better))
-        for index, item in enumerate(family)
-    ]
-
-
-def verdict(difference: float | None, p_adjusted: float | None, higher_is_better: bool) -> str:
-    """better, worse, no evidence, or too few seeds where there is no adjusted p."""
-    if p_adjusted is None or difference is None:
-        return "too few seeds"
-    if p_adjusted >= LEVEL or difference == 0:
-        return "no evidence"
-    return "better" if (difference > 0) == higher_is_better else "worse"
+    reach = float(stdtrit(count - 1, 1 - LEVEL / 2)) * error
+    return mean - reach, mean + reach, float(2 * stdtr(count - 1, -abs(mean) / error))

@@ -21,37 +21,47 @@ def problems(declared: Table, arrow: pa.Table) -> list[tuple[str, str]]:
     """Every problem as column (or key) and what was found there; empty for a valid table."""
     found: list[tuple[str, str]] = []
     for column in declared.columns:
-        found += [(column.name, text) for text in _of_column(column, arrow.column(column.name))]
+        values = arrow.column(column.name)
+        found += [(column.name, f"{text}, {_row(declared, arrow, bad)}") for text, bad in _of_column(column, values)]
     for first, second in declared.ordered:
-        if compute.any(compute.greater(arrow.column(first), arrow.column(second))).as_py():
-            found.append((first, f"values above `{second}` of the same row"))
+        above = compute.greater(arrow.column(first), arrow.column(second))
+        if compute.any(above).as_py():
+            found.append((first, f"values above `{second}` of the same row, {_row(declared, arrow, above)}"))
     found += [(", ".join(declared.key), text) for text in _repeated(declared, arrow)]
     return found
 
 
-def _of_column(column: Column, values: pa.ChunkedArray) -> Iterator[str]:
+def _row(declared: Table, arrow: pa.Table, bad: pa.ChunkedArray) -> str:
+    """The first row for which `bad` is true, by number (from 0) and key."""
+    number = compute.index(compute.fill_null(bad, False), True).as_py()
+    key = ", ".join(f"{name} {arrow.column(name)[number].as_py()!r}" for name in declared.key)
+    return f"first in row {number} ({key})"
+
+
+def _of_column(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """What is wrong with a column, each with a mask of the rows that are meant."""
     if values.null_count and not column.nullable:
-        yield f"{values.null_count} nulls where a value is required"
-    present = values.drop_null()
-    if len(present) == 0:
+        yield f"{values.null_count} nulls where a value is required", compute.is_null(values)
+    if values.null_count == len(values):
         return
     if pa.types.is_floating(column.type):
-        odd = len(present) - compute.sum(compute.is_finite(present)).as_py()
-        if odd:
-            yield f"{odd} values that are infinite or not a number; null stands for `undefined`"
+        odd = compute.invert(compute.is_finite(values))
+        count = compute.sum(odd).as_py()
+        if count:
+            yield f"{count} values that are infinite or not a number; null stands for `undefined`", odd
             return
     if column.values is not None:
-        strange = compute.unique(
-            present.filter(compute.invert(compute.is_in(present, value_set=pa.array(column.values, column.type))))
-        ).to_pylist()
-        if strange:
-            yield f"{strange[:5]}, none of {list(column.values)}"
+        known = pa.array(column.values, column.type)
+        strange = compute.and_(compute.is_valid(values), compute.invert(compute.is_in(values, value_set=known)))
+        if compute.any(strange).as_py():
+            names = compute.unique(values.filter(strange)).to_pylist()
+            yield f"{names[:5]}, none of {list(column.values)}", strange
     if column.low is not None or column.high is not None:
-        limits = compute.min_max(present).as_py()
+        limits = compute.min_max(values).as_py()
         if column.low is not None and limits["min"] < column.low - _SLACK:
-            yield f"{limits['min']}, below {column.low}"
+            yield f"{limits['min']}, below {column.low}", compute.less(values, column.low - _SLACK)
         if column.high is not None and limits["max"] > column.high + _SLACK:
-            yield f"{limits['max']}, above {column.high}"
+            yield f"{limits['max']}, above {column.high}", compute.greater(values, column.high + _SLACK)
 
 
 def _repeated(declared: Table, arrow: pa.Table) -> Iterator[str]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-# The number that every file carries; raised when a column changes its name, type or meaning.
-SCHEMA_VERSION = 1
+# The number that every file carries; raised when a column changes its name, type or meaning, or a required one is
+# added. `tables/versions.py` says how a file of an older version is read.
+SCHEMA_VERSION = 2
 
 TEXT = pa.string()
 INTEGER = pa.int64()

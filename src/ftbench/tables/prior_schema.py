@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
-from ftbench.tables.identity import ARTIFACT_KINDS, METHOD, MODEL, SEED, STUDY, TASK, VARIANT
+from ftbench.tables.recurring import ARTIFACT_KINDS, METHOD, MIXED, MODEL, SEED, STUDY, TASK, VARIANT
 
 PRETRAIN_SAMPLES = Table(
     "pretrain_samples",
@@ -71,7 +71,7 @@ FORGETTING = Table(
         Column("bin", TEXT, "which part of them"),
         STUDY, TASK, MODEL,
         Column("artifact_kind", TEXT, "what was scored", values=ARTIFACT_KINDS),
-        METHOD, VARIANT,
+        *MIXED,
         Column("seed", INTEGER, "seed of a run; null for soups", nullable=True, low=0),
         Column("n", INTEGER, "rows of the bin", low=1),
         Column("before", NUMBER, "share of right rows before fine-tuning", low=0, high=1),

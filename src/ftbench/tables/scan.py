@@ -20,7 +20,7 @@ from ftbench.tables.store import read_table
 
 NOT_RUN = "not run"
 # stages whose cells are artifacts of the matrix, and stages that come after collecting
-_KNOWN = {"finetune", "soup", "predict", "attack", "score", "collect", "compare", "report"}
+_KNOWN = {"finetune", "soup", "path", "predict", "ensemble", "attack", "score", "collect", "compare", "report"}
 
 
 @dataclass
@@ -76,13 +76,14 @@ class Scan:
             self.absent(cell, stage, str(error))
             return None
 
-    def metrics(self, artifact: str, waits_for: str | None) -> pa.Table | None:
-        """The scores of an artifact, only if everything that they were made from exists too.
+    def scores(self, artifact: str, waits_for: str | None) -> Path | None:
+        """The file of an artifact's scores, only if everything that they were made from exists too.
 
         `waits_for` is the stage that left the artifact without a result, if one did: scores of an older
         artifact may still lie there and must not pass for its own.
         """
-        for stage, pattern in (("predict", "predictions"), ("score", "metrics")):
+        first = "ensemble" if artifact.startswith("ensembles/") else "predict"
+        for stage, pattern in ((first, "predictions"), ("score", "metrics")):
             file = self.places.path(pattern, artifact=artifact)
             if waits_for is None and not file.is_file():
                 self.absent(artifact, stage, NOT_RUN)
@@ -92,7 +93,7 @@ class Scan:
         if waits_for is None and artifact in self.outdated.get("score", {}):
             self.absent(artifact, "score", self.outdated["score"][artifact])
             return None
-        return None if waits_for else self.table("metrics", file, artifact, "score")
+        return None if waits_for else file
 
     def failures_below(self, cell: str) -> None:
         """Add the failures of the cells that a cell is made of: those whose name begins with its own."""

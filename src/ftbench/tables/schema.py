@@ -9,35 +9,29 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ftbench.config.errors import FtbenchError, nearest
-from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, TIME, Column, Table
-from ftbench.tables.identity import ARTIFACT_KINDS
-from ftbench.tables.identity import EVAL_SET as _EVAL_SET
-from ftbench.tables.identity import METHOD as _METHOD
-from ftbench.tables.identity import METRIC as _METRIC
-from ftbench.tables.identity import MODEL as _MODEL
-from ftbench.tables.identity import ROLE as _ROLE
-from ftbench.tables.identity import SEED as _SEED
-from ftbench.tables.identity import STUDY as _STUDY
-from ftbench.tables.identity import TASK as _TASK
-from ftbench.tables.identity import VARIANT as _VARIANT
+from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
+from ftbench.tables.comparison import COMPARISONS, STANDINGS
+from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
 from ftbench.tables.prior_schema import FORGETTING, PARETO, PRETRAIN_SAMPLES, REHEARSAL_TRACE
-
-STATUSES = ("success", "failed", "collapsed", "missing")
-VERDICTS = ("better", "worse", "no evidence", "too few seeds")
-TESTS = ("paired_t", "sign_flip", "none")
-UNITS = ("fraction", "number")
-LABEL_RULES = ("identity", "argmax_then_merge", "sum_then_argmax")
-
-_PROVENANCE = (
-    Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),
-    Column("checkpoint_sha256", TEXT, "sha256 of the weights file", nullable=True),
-    Column("code_fingerprint", TEXT, "source fingerprint of the stage and its plug-ins", nullable=True),
-    Column("git_commit", TEXT, "commit that the job ran from", nullable=True),
-    Column("git_dirty", FLAG, "whether that commit's files had been edited", nullable=True),
-    Column("versions", TEXT, "versions of the packages used, JSON", nullable=True, json=True),
-    Column("started_at", TIME, "start, UTC", nullable=True),
-    Column("ended_at", TIME, "end, UTC", nullable=True),
+from ftbench.tables.recurring import (
+    ARTIFACT_KINDS,
+    EVAL_SET,
+    LABEL_RULES,
+    METHOD,
+    METRIC,
+    MODEL,
+    PROVENANCE,
+    ROLE,
+    SEED,
+    STATUSES,
+    STUDY,
+    TASK,
+    UNITS,
+    VARIANT,
 )
+
+_STUDY, _TASK, _MODEL, _METHOD, _VARIANT, _SEED = STUDY, TASK, MODEL, METHOD, VARIANT, SEED
+_EVAL_SET, _ROLE, _METRIC, _PROVENANCE = EVAL_SET, ROLE, METRIC, PROVENANCE
 
 RUNS = Table(
     "runs",
@@ -60,6 +54,8 @@ RUNS = Table(
         Column("trial", TEXT, "setting that the tuning chose, by its name in table `tuning`", nullable=True),
         Column("config_json", TEXT, "resolved settings of the run, JSON", nullable=True, json=True),
         Column("precision", TEXT, "number format of the training", nullable=True),
+        Column("accumulation", INTEGER, "micro-batches of a step; more than the settings say where the device's memory"
+               " was too small", nullable=True, low=1),
         Column("train_rows", INTEGER, "rows of the training set", nullable=True, low=0),
         Column("steps", INTEGER, "optimiser steps taken", nullable=True, low=0),
         Column("best_step", INTEGER, "step whose weights were kept", nullable=True, low=0),
@@ -115,36 +111,6 @@ METRICS = Table(
     ordered=(("ci_low", "ci_high"),),
 )  # fmt: skip
 
-COMPARISONS = Table(
-    "comparisons",
-    "One row for each method and variant against the baseline, paired by seed.",
-    ("task", "model", "eval_set", "metric", "method", "variant", "baseline", "baseline_variant", "test"),
-    (
-        _STUDY, _TASK, _MODEL, _EVAL_SET, _ROLE, _METRIC, _METHOD, _VARIANT,
-        Column("baseline", TEXT, "method compared with"),
-        Column("baseline_variant", TEXT, "its variant: `default`, or the first by name"),
-        Column("test", TEXT, "paired_t; sign_flip where all differences are equal, so that a t-test has no"
-               " meaning; none below two pairs", values=TESTS),
-        Column("higher_is_better", FLAG, "direction of the metric"),
-        Column("n_pairs", INTEGER, "seeds for which both scores exist", low=0),
-        Column("n_missing", INTEGER, "seeds of the study without such a pair", low=0),
-        Column("mean", NUMBER, "mean of the method over the seeds; null while a pair is missing",
-               nullable=True),
-        Column("baseline_mean", NUMBER, "mean of the baseline over the seeds; null while a pair is missing",
-               nullable=True),
-        Column("difference", NUMBER, "mean of method minus baseline over the pairs", nullable=True),
-        Column("ci_low", NUMBER, "lower end of its 95 % interval over seeds", nullable=True),
-        Column("ci_high", NUMBER, "upper end of that interval", nullable=True),
-        Column("p_value", NUMBER, "two-sided p of the test", nullable=True, low=0, high=1),
-        Column("p_adjusted", NUMBER, "Holm-adjusted p within the family; null with too few seeds",
-               nullable=True, low=0, high=1),
-        Column("family", TEXT, "the comparisons adjusted together: one task, model and metric"),
-        Column("family_size", INTEGER, "tested comparisons in the family", low=0),
-        Column("verdict", TEXT, "in words, at 5 % after adjustment", values=VERDICTS),
-    ),
-    ordered=(("ci_low", "ci_high"),),
-)  # fmt: skip
-
 TUNING = Table(
     "tuning",
     "One row for each setting that was tried for a method before its runs, and each seed. Only `select` rows count.",
@@ -162,48 +128,6 @@ TUNING = Table(
         Column("n_trials", INTEGER, "settings tried for the method: its budget, or its whole space", low=1),
     ),
 )  # fmt: skip
-
-SOUPS = Table(
-    "soups",
-    "One row for every soup that the study asks for, the missing ones included.",
-    ("soup_id",),
-    (
-        Column("soup_id", TEXT, "the soup's folder below the study; `artifact_id` in other tables"),
-        _STUDY, _TASK, _MODEL, _METHOD, _VARIANT,
-        Column("family", TEXT, "name of the soup in the study"),
-        Column("recipe", TEXT, "soup plug-in"),
-        Column("status", TEXT, "success, failed, or missing where there is no result", values=STATUSES),
-        Column("error", TEXT, "reason where the status is not success", nullable=True),
-        Column("params_json", TEXT, "settings of the recipe, JSON", nullable=True, json=True),
-        Column("select_metric", TEXT, "metric of the selection", nullable=True),
-        Column("select_score", NUMBER, "score of the soup on the selection rows", nullable=True),
-        Column("best_single_run_id", TEXT, "ingredient with the highest select score", nullable=True),
-        Column("best_single_score", NUMBER, "select score of that ingredient", nullable=True),
-        Column("n_candidates", INTEGER, "runs that could have gone in", nullable=True, low=0),
-        Column("n_ingredients", INTEGER, "runs that went in", nullable=True, low=0),
-        Column("accum_dtype", TEXT, "number format of the sum", nullable=True),
-        Column("out_dtype", TEXT, "number format of the result", nullable=True),
-        Column("wall_seconds", NUMBER, "time of the job, s", nullable=True, low=0),
-        Column("peak_anonymous_bytes", INTEGER, "peak memory of the averaging, bytes; as in `runs`",
-               nullable=True, low=0),
-        *_PROVENANCE,
-    ),
-)  # fmt: skip
-
-SOUP_INGREDIENTS = Table(
-    "soup_ingredients",
-    "One row for each candidate of a soup, in the order in which it was tried.",
-    ("soup_id", "position"),
-    (
-        Column("soup_id", TEXT, "the soup"),
-        Column("position", INTEGER, "place in the order tried, from 0", low=0),
-        Column("run_id", TEXT, "the run"),
-        Column("weight", NUMBER, "weight in the average; null where weights differ by tensor", nullable=True),
-        Column("candidate_rank", INTEGER, "rank by select score", low=0, nullable=True),
-        Column("trial_score", NUMBER, "select score of the soup with this candidate", nullable=True),
-        Column("accepted", FLAG, "whether it went in"),
-    ),
-)
 
 OVERLAP = Table(
     "overlap",
@@ -258,8 +182,8 @@ PREDICTIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        RUNS, METRICS, TUNING, COMPARISONS, SOUPS, SOUP_INGREDIENTS, PRETRAIN_SAMPLES, FORGETTING,
-        REHEARSAL_TRACE, PARETO, OVERLAP, MISSING, PREDICTIONS,
+        RUNS, METRICS, TUNING, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS,
+        PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, MISSING, PREDICTIONS,
     )
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ from ftbench.config.errors import FtbenchError, nearest, problem
 from ftbench.tables.check import problems
 from ftbench.tables.column import SCHEMA_VERSION, TIME, Column, Table
 from ftbench.tables.schema import table as table_named
+from ftbench.tables.versions import readable, upgraded
 
 METADATA_KEY = b"ftbench"
 _AGAIN = "Delete the file and run the study again; the job that writes it then runs once more."
@@ -47,36 +48,46 @@ def checked(name: str, content: pa.Table | Iterable[Mapping[str, Any]], path: Pa
     """What `write_table` would write, or its error; `path` is the file that the error names."""
     declared = table_named(name)
     arrow = content if isinstance(content, pa.Table) else _from_rows(declared, content, path)
-    arrow = _in_shape(declared, arrow, path)
+    arrow = in_shape(declared, arrow, path)
     _refuse(declared, arrow, path, "The stage that writes this is at fault; report it with its log.")
     return arrow
 
 
 def read_table(name: str, path: Path) -> pa.Table:
-    """The table `name` from a file, checked as on write; `FtbenchError` if absent, damaged or invalid."""
+    """The table `name` from a file, checked as on write; `FtbenchError` if absent, damaged or invalid.
+
+    Files of older schema versions are read too, as `tables/versions.py` says; `metadata` tells the version found.
+    """
     declared = table_named(name)
     arrow = read_parquet_checked(path, f"the table `{name}`")
     version = metadata(arrow).get("schema_version")
-    if version != SCHEMA_VERSION:
+    if not readable(version):
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
         raise FtbenchError(
             problem(
                 file=path,
                 key="schema_version",
                 found="none" if version is None else str(version),
-                expected=str(SCHEMA_VERSION),
-                fix=_AGAIN,
+                expected=f"1 to {SCHEMA_VERSION}",
+                fix="A newer ftbench wrote this; update yours." if newer else _AGAIN,
             )
         )
-    absent = [column for column in declared.names if column not in arrow.column_names]
+    arrow = upgraded(name, int(version or 0), arrow)
+    # an older writer could not know columns that came later, so these may be null
+    needed = [column.name for column in declared.columns if version == SCHEMA_VERSION or not column.nullable]
+    absent = [name for name in needed if name not in arrow.column_names]
     if absent:
         raise FtbenchError(problem(file=path, key=absent[0], found="no such column", fix=_AGAIN))
-    arrow = _in_shape(declared, arrow, path)
+    arrow = in_shape(declared, arrow, path)
     _refuse(declared, arrow, path, _AGAIN)
     return arrow
 
 
-def read_parquet_checked(path: Path, what: str) -> pa.Table:
-    """Any Parquet file as an Arrow table; `what` names it in the error for an absent or damaged file."""
+def read_parquet_checked(path: Path, what: str, columns: list[str] | None = None) -> pa.Table:
+    """Any Parquet file as an Arrow table; `what` names it in the error for an absent or damaged file.
+
+    `columns` are those to read, null for all; names that the file does not have are passed over.
+    """
     if not path.is_file():
         raise FtbenchError(
             problem(file=path, found="no such file", expected=what, fix="Run the study; `snakemake` makes it.")
@@ -85,7 +96,7 @@ def read_parquet_checked(path: Path, what: str) -> pa.Table:
     if size == 0:
         raise FtbenchError(problem(file=path, found="an empty file (0 bytes)", expected=what, fix=_AGAIN))
     try:
-        return parquet.ParquetFile(path).read()
+        return parquet.ParquetFile(path).read(columns=columns)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         found = f"a damaged or cut-off Parquet file of {size} bytes ({reason})"
@@ -140,8 +151,11 @@ def _value(column: Column, value: Any) -> Any:
     return value
 
 
-def _in_shape(declared: Table, arrow: pa.Table, path: Path) -> pa.Table:
-    """The columns in order and of the declared types; absent nullable columns become null."""
+def in_shape(declared: Table, arrow: pa.Table, path: Path) -> pa.Table:
+    """The columns in order and of the declared types; absent nullable columns become null.
+
+    Raises `FtbenchError` for unknown columns, absent required ones and values that do not fit the type.
+    """
     unknown = [name for name in arrow.column_names if name not in declared.names]
     if unknown:
         raise FtbenchError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
 from ftbench.config.study import Training
 from ftbench.training.layers import is_encoder, is_head, is_pooler
@@ -52,6 +53,13 @@ class AdapterMethod(Method):
         """Add the modules to `context.model`; called with a random state of the method's own."""
         raise TypeError(f"{self.name} does not say what it attaches")
 
+    def reader(self) -> AdapterMethod:
+        """The method whose `attach` makes the modules that `export` saved; itself unless it saves other ones."""
+        return self
+
+    def loaded(self, model: torch.nn.Module) -> None:
+        """Called when saved tensors have been put into a model, for what follows from them."""
+
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
         """One adapter or difference a run: two would be saved in one file that neither could read."""
@@ -78,6 +86,15 @@ class AdapterMethod(Method):
             if plain_name(name) in plain_names(model):
                 trained = is_head(name, model) or (self.config.train_pooler and is_pooler(name, model))
                 parameter.requires_grad_(trained)
+
+    def parameter_groups(self, groups: list[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
+        """Refuse a run in which another method froze what this one added."""
+        if not added_names(context.model) & {name for group in groups for name in group["names"]}:
+            raise FtbenchError(
+                f"nothing that `{self.name}` added is left to train: another method of the run froze it. "
+                "List that method before it under `use`, or leave one of them out."
+            )
+        return groups
 
     def export(self, state: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
         return adapter_tensors(state, context)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.study import Training
-from ftbench.training.adapter_method import added_names
+from ftbench.training.adapter_method import AdapterMethod, added_names
 from ftbench.training.layers import is_encoder
 from ftbench.training.method import Context, Method
 
@@ -98,14 +98,14 @@ class Artifact:
             method.merge(model)
         return plain_state(model)
 
-    def _adapters(self) -> list[Method]:
+    def _adapters(self) -> list[AdapterMethod]:
         from ftbench.plugins import plugin
 
-        built = []
+        built: list[AdapterMethod] = []
         for name, settings in self.methods:
             factory = plugin("methods", name).factory
-            if factory.saves == "adapter":
-                built.append(factory(factory.Config.model_validate(settings)))
+            if issubclass(factory, AdapterMethod):
+                built.append(factory(factory.Config.model_validate(settings)).reader())
         if not built:
             raise FtbenchError(f"{self.file}: holds an adapter, but its record names none of the methods that save one")
         return built
@@ -121,12 +121,15 @@ class Artifact:
             return
         if self.form == "adapter":
             context = Context(model=model, training=Training(), kind="classification", seed=0)
-            for method in self._adapters():
+            adapters = self._adapters()
+            for method in adapters:
                 method.prepare_model(context)
             # what the snapshot has needs not be stored
             expected = set(stored) | added_names(model)
             expected |= {name for name in model.state_dict() if not is_encoder(name, model)}
             replace_weights(model, stored, lambda name: only(name) and name in expected)
+            for method in adapters:
+                method.loaded(model)
             return
         replace_weights(model, stored, only)
 

@@ -1,8 +1,40 @@
-"""The two alternating stages of dynamic parameter selection, shared by its dense and its mix form."""
+"""What the dense and the mix form of dynamic parameter selection share: settings, and the two alternating stages.
+
+A stage lasts u steps. With rho of 0.05 and runs of 468 to 1,605 steps, as in the paper's tasks, u is 23 to 80.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ftbench.config.errors import FtbenchError
+from ftbench.config.strict import Strict
+from ftbench.training import freezing
+
+if TYPE_CHECKING:
+    from ftbench.config.study import Training
+    from ftbench.training.method import Context
+
+SEARCH = {  # commonly searched
+    "settings.drop_share": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    "settings.update_ratio": (0.05, 0.1, 0.2),
+}
+
+
+class DpsConfig(Strict):
+    """Settings of both forms. The reference calls `drop_share` `reserve_p`, although it is what is left out."""
+
+    drop_share: float = Field(0.3, ge=0, lt=1, description="p: share of each matrix that even stages leave out")
+    update_ratio: float = Field(0.05, gt=0, le=0.5, description="rho: length of a stage as a share of `ratio_of`")
+    ratio_of: Literal["run", "epoch"] = Field(
+        "run",
+        description="what rho is a share of; epoch: one epoch's steps, as in the reference's mode for few examples",
+    )
+    frozen: freezing.Meaning = Field("gradient", description=freezing.DESCRIPTION)
 
 
 @dataclass(frozen=True)
@@ -12,9 +44,13 @@ class Stages:
     length: int
 
     @classmethod
-    def of(cls, total_steps: int, update_ratio: float) -> Stages:
-        """u = floor(rho T), at least 1 (the reference divides by zero when the product is below 1)."""
-        return cls(max(1, int(total_steps * update_ratio)))
+    def of(cls, config: DpsConfig, context: Context) -> Stages:
+        """u = floor(rho T), T the steps of the run or of one epoch. An empty stage raises an `FtbenchError`."""
+        epoch = config.ratio_of == "epoch"
+        steps = context.steps_per_epoch if epoch else context.total_steps
+        for reason in empty_stage(config.update_ratio, steps, "an epoch" if epoch else "a run"):
+            raise FtbenchError(f"dynamic parameter selection: found {reason}")
+        return cls(int(steps * config.update_ratio))
 
     def index(self, step: int) -> int:
         """c = ceil(t / u), with steps counted from 1."""
@@ -23,3 +59,23 @@ class Stages:
     def collects(self, step: int) -> bool:
         """True in stage I."""
         return self.index(step) % 2 == 1
+
+
+def empty_stage(update_ratio: float, steps: int, period: str = "a run") -> list[str]:
+    """The reason why stages have no step, if they have none."""
+    if int(steps * update_ratio) >= 1:
+        return []
+    enough = math.ceil(1 / update_ratio)
+    while int(enough * update_ratio) < 1:  # rounding of the product, as in floor(rho T)
+        enough += 1
+    return [
+        f"{period} of {steps} steps with `update_ratio: {update_ratio}`, so that a stage has none; "
+        f"expected at least {enough} steps, or a larger `update_ratio`"
+    ]
+
+
+def short_run(config: DpsConfig, training: Training) -> list[str]:
+    """Reasons for `check`, as far as the settings alone tell the number of steps."""
+    if training.steps is None or config.ratio_of == "epoch":
+        return []
+    return empty_stage(config.update_ratio, training.steps)

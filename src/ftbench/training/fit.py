@@ -72,13 +72,13 @@ def fit(
     """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better.
     `init_seed` is that of new weights; without it the run's own."""
     place = device()
+    steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     _deterministic(place)
     model.to(place)
     context = Context(
         model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed,
         prior=prior, tokenizer=tokenizer, language_model=language_model,
     )  # fmt: skip
-    steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)

@@ -61,11 +61,19 @@ def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision
     found: np.ndarray | None = None
     was_training = model.training
     model.eval()
+    waiting = list(length_batches(data.lengths, place))[::-1]
     with torch.inference_mode():
-        for chosen in length_batches(data.lengths, place):
+        while waiting:
+            chosen = waiting.pop()
             batch = collate(data, chosen, place, 8 if place.type == "cuda" else 1)
-            with autocast(place, precision):
-                output = model(**batch.inputs).logits
+            try:
+                with autocast(place, precision):
+                    output = model(**batch.inputs).logits
+            except torch.OutOfMemoryError:
+                if len(chosen) == 1:
+                    raise
+                waiting += np.array_split(chosen, 2)[::-1]
+                continue
             values = output.float().cpu().numpy()
             if found is None:
                 found = np.empty((len(data), values.shape[1]), dtype=np.float32)

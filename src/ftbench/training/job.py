@@ -44,7 +44,8 @@ class Outcome:
     tokens: int = 0
     failed_step: int | None = None
     precision: str = "fp32"
+    parts: int = 1  # that each micro-batch was cut into because the device's memory was too small
 
 
 # what of an outcome a resumed run goes on from
-RESUMED = ("log", "scores", "best_step", "best_score", "seconds", "rows", "tokens")
+RESUMED = ("log", "scores", "best_step", "best_score", "seconds", "rows", "tokens", "parts")

@@ -24,7 +24,7 @@ from ftbench.training.signals import told_to_stop
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WORKER = "ftbench.stages.worker"
+WORKER = "ftbench.worker"
 STOPPED = 75  # exit status of a process that wrote a checkpoint because it was told to stop
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,6 +100,56 @@ def layer_groups(model: torch.nn.Module) -> LayerGroups:
     return LayerGroups(tuple(embeddings), tuple(tuple(block) for block in names), tuple(top), tuple(head))
 
 
+# names of linear layers inside a block, in the families of `tests/model_families.py`, by what they compute
+_NAMES = {
+    "query": ("attention.self.query", "attention.self.query_proj", "attention.q_lin", "self_attn.q_proj"),
+    "key": ("attention.self.key", "attention.self.key_proj", "attention.k_lin", "self_attn.k_proj"),
+    "value": ("attention.self.value", "attention.self.value_proj", "attention.v_lin", "self_attn.v_proj"),
+    "position": ("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
+    "query_key_value": ("attn.c_attn", "attn.Wqkv"),
+    "attention_output": (
+        "attention.output.dense", "attention.out_lin", "self_attn.o_proj", "attn.c_proj", "attn.Wo",
+    ),
+    "intermediate": ("intermediate.dense", "ffn.lin1", "mlp.gate_proj", "mlp.up_proj", "mlp.c_fc", "mlp.Wi"),
+    "output": ("output.dense", "ffn.lin2", "mlp.down_proj", "mlp.c_proj", "mlp.Wo"),
+}  # fmt: skip
+ROLES: Mapping[str, str] = {name: role for role, names in _NAMES.items() for name in names}
+ATTENTION = frozenset({"query", "key", "value", "position", "query_key_value", "attention_output"})
+
+
+@dataclass(frozen=True)
+class BlockLinear:
+    """A linear layer of a block, and what it computes there: a value of `ROLES`, or `other`."""
+
+    name: str
+    module: torch.nn.Module
+    role: str
+
+
+def block_linears(model: torch.nn.Module) -> list[BlockLinear]:
+    """The linear layers of all blocks, bottom first, in the order of their registration."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return [
+        BlockLinear(f"{block}.{name}", module, ROLES.get(name, "other"))
+        for block, parent in blocks(model)
+        for name, module in parent.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+    ]
+
+
+def top_blocks(model: torch.nn.Module, count: int, key: str) -> list[tuple[str, torch.nn.Module]]:
+    """The `count` blocks nearest the head, bottom first; more than the model has raise an `FtbenchError` that names
+    the setting `key`."""
+    found = blocks(model)
+    if count > len(found):
+        raise FtbenchError(
+            f"key `{key}`: found {count}; expected at most {len(found)}, the blocks of {type(model).__name__}"
+        )
+    return found[len(found) - count :]
+
+
 def linear_weights(model: torch.nn.Module) -> Iterator[LinearWeight]:
     """The weights of all linear layers, head included, embeddings not: the matrices that DPS selects in."""
     import torch
@@ -112,10 +162,21 @@ def linear_weights(model: torch.nn.Module) -> Iterator[LinearWeight]:
             yield LinearWeight(f"{name}.weight", module.weight, 0)
 
 
+def is_normalisation(module: torch.nn.Module) -> bool:
+    """True for layer norms and their relatives of every family, whose classes share only a part of their names."""
+    return "norm" in type(module).__name__.lower()
+
+
+def normalisation_names(model: torch.nn.Module) -> set[str]:
+    """Names of the parameters of all normalisation layers."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if is_normalisation(module)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+
+
 def without_decay(model: torch.nn.Module) -> set[str]:
     """Names of parameters that are never decayed: biases and everything in normalisation layers."""
-    names = {name for name, _ in model.named_parameters() if name.endswith("bias")}
-    for prefix, module in model.named_modules():
-        if "norm" in type(module).__name__.lower():
-            names |= {f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters(recurse=False)}
-    return names
+    return normalisation_names(model) | {name for name, _ in model.named_parameters() if name.endswith("bias")}

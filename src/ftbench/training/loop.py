@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
 from ftbench.outputs import Stopped
-from ftbench.training.batches import Batch
 from ftbench.training.job import RESUMED, Job, Outcome
 from ftbench.training.optimization import adamw, parameter_groups, rate_factor, resolved_precision
-from ftbench.training.seeds import derived, seed_dropout
+from ftbench.training.passes import Passes
+from ftbench.training.seeds import derived
 from ftbench.training.signals import told_to_stop
 from ftbench.training.weights import plain_state
 
@@ -36,9 +37,7 @@ class _Run:
         self.outcome.precision = resolved_precision(self.training.precision, device)
         mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[self.outcome.precision]
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
-        self.owner = next((method for method in job.methods if method.owns_gradients), None)
-        self.judge = next((method for method in job.methods if method.owns_criterion), None)
-        self.waiting: dict[int, int] = {}  # micro-batches not passed yet, by identity: their number in the step
+        self.passes = Passes(job, self.accelerator)
         self.best: dict[str, torch.Tensor] | None = None
         self.model: torch.nn.Module = self.context.model
         self.done = 0  # optimiser steps over all phases
@@ -66,71 +65,23 @@ class _Run:
             optimizer = method.wrap_optimizer(optimizer, context)
         if phase:  # forward is wrapped for mixed precision once, not once a phase
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            # an earlier phase prepares the last one: its weights are no result to choose
+            self.best, self.outcome.best_score, self.outcome.best_step = None, None, None
         self.accelerator.free_memory()
         # the gradients are added here and not by a wrapper, so that methods may pass forward as often as they like
-        self.model = self.accelerator.prepare_model(context.model, evaluation_mode=True)
+        self.model = self.passes.model = self.accelerator.prepare_model(context.model, evaluation_mode=True)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        logits: torch.Tensor = self.model(**batch.inputs).logits
-        return logits.float()
-
-    def task_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The mean loss of the rows, by the method that owns the criterion or plain."""
-        from torch.nn import functional
-
-        if self.judge:
-            return self.judge.criterion(logits, batch, self.context)
-        assert batch.targets is not None
-        if self.context.kind == "regression":
-            return functional.mse_loss(logits.squeeze(-1), batch.targets.float())
-        return functional.cross_entropy(logits, batch.targets)
-
-    def backward(self, batch: Batch, rows: int) -> torch.Tensor:
-        """One micro-batch: its share of the step's mean loss, whose gradient is added."""
-        import torch
-
-        context = self.context
-        index = self.waiting.pop(id(batch), None)
-        if index is not None:  # its first pass: dropout and noise depend on the micro-batch, not on who computes it
-            context.passes = index
-            if index:
-                torch.manual_seed(derived(context.seed, "dropout", context.phase, context.step, index))
-        logits = self.forward(batch)
-        loss = self.task_loss(logits, batch)
-        for method in self.job.methods:
-            loss = method.loss(loss, logits, batch, self.context)
-        share = loss * (len(batch) / rows)
-        self.accelerator.backward(share)
-        return share.detach()
 
     def take_step(self, number: int) -> None:
         import torch
 
         context, methods = self.context, self.job.methods
-        context.step, context.passes = number, 0
+        context.step = number
         factor = rate_factor(number, context.total_steps, self.training)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        seed_dropout(context.seed, context.phase, number)
-        self.optimizer.zero_grad(set_to_none=True)
-        for method in methods:
-            method.begin_passes(context)
-        processes = self.job.processes
-        micro = self.job.batches.step(number)
-        self.waiting = {id(batch): processes.rank + index * processes.count for index, batch in enumerate(micro)}
-        context.rows = rows = processes.total(sum(len(batch) for batch in micro))
-        if not micro:  # a short last batch has no rows for this process
-            loss = torch.zeros((), device=self.accelerator.device)
-        elif self.owner:
-            loss = self.owner.gradients(micro, lambda batch: self.backward(batch, rows), context)
-        else:
-            loss = torch.stack([self.backward(batch, rows) for batch in micro]).sum()
-        loss = processes.add(loss)
-        processes.add_gradients(context.model.parameters())
-        context.passes = 0
-        for method in methods:
-            method.end_passes(context)
+        rows, micro, loss = self.passes.of_step(number, partial(self.optimizer.zero_grad, set_to_none=True))
+        self.outcome.parts = self.passes.parts
         self.accelerator.unscale_gradients(self.optimizer)
         overflowed = self.outcome.precision == "fp16" and not self.finite_gradients()
         norm = torch.zeros(())
@@ -149,7 +100,7 @@ class _Run:
         self.done += 1
         tokens = sum(int(batch.inputs["attention_mask"].sum()) for batch in micro) if self.counts_tokens else 0
         self.outcome.rows += rows
-        self.outcome.tokens += processes.total(tokens)
+        self.outcome.tokens += self.job.processes.total(tokens)
         row = {"phase": context.phase, "step": number, "learning_rate": self.rates[0] * factor, "rows": rows,
                "gradient_norm": norm.detach(), "skipped": overflowed}  # fmt: skip
         self.outcome.log.append(row)
@@ -226,6 +177,7 @@ class _Run:
         self.context.step, self.done = state["position"][1:]
         for name in RESUMED:
             setattr(self.outcome, name, state["outcome"][name])
+        self.passes.parts = self.outcome.parts
 
 
 def train(job: Job) -> Outcome:
@@ -234,7 +186,8 @@ def train(job: Job) -> Outcome:
 
     run = _Run(job)
     context, outcome = job.context, run.outcome
-    context.forward, context.task_loss, context.batches = run.forward, run.task_loss, job.batches.epoch
+    context.forward, context.task_loss, context.batches = run.passes.forward, run.passes.task_loss, job.batches.epoch
+    context.repeat_dropout = run.passes.repeat_dropout
     context.steps_per_epoch = job.batches.steps_per_epoch
     context.model.train()
     phases = run.phases()

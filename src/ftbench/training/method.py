@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from ftbench.training.batches import Batch
+    from ftbench.training.dropout import DropoutState
     from ftbench.training.examples import Examples
     from ftbench.training.prior_task import PriorTask
 
@@ -38,6 +39,7 @@ class Context:
     phase: int = 0
     passes: int = 0  # number of the present micro-batch within the step, from 0
     init_seed: int = 0  # of new weights: the run's seed, or one for all runs of a study
+    dropout_state: DropoutState | None = None  # of before the first pass over the present micro-batch; new for each
     steps_per_epoch: int = 0
     rows: int = 0  # training rows of the present step, over all its micro-batches
     prior: PriorTask | None = None  # where a method of the run wants it
@@ -47,6 +49,7 @@ class Context:
     altered: frozenset[str] = frozenset()  # pretrained weights that P1 changed, where a method saves an adapter
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
     task_loss: Callable[[torch.Tensor, Batch], torch.Tensor] | None = None  # of logits: cross-entropy, or its stand-in
+    repeat_dropout: Callable[[Batch], None] | None = None  # before one more pass that shall drop what the first dropped
     batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the training rows, for prologues
 
     def generator(self, method: str, purpose: str = "") -> torch.Generator:
@@ -65,6 +68,11 @@ class Cost:
     backward: float = 1.0
     memory: str = "none"
 
+    @property
+    def time(self) -> float:
+        """The time of a step against plain fine-tuning, a backward pass counted as two forward passes."""
+        return (self.forward + 2 * self.backward) / 3
+
 
 class Method:
     """Base of all methods; the attachment points P0 to P10 in the order in which the loop reaches them."""
@@ -77,13 +85,14 @@ class Method:
     deviations: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[Cost] = Cost()
     search: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # the paper's grid: `settings.KEY` or `training.KEY` to values
+    stays_near_start: ClassVar[bool] = False  # holds weights near their start; two such methods would count it twice
     owns_gradients: ClassVar[bool] = False  # overrides `gradients`; at most one method of a run may
     owns_criterion: ClassVar[bool] = False  # overrides `criterion`; at most one method of a run may
     alters_forward: ClassVar[bool] = False  # already the first pass of step 1 is not that of plain fine-tuning
     draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
     saves: ClassVar[str] = "model"  # all weights; `adapter`: added tensors and head; `difference`: changed entries
     unmergeable: ClassVar[str] = ""  # why what an adapter adds cannot be folded into plain weights; empty where it can
-    stays_near_start: ClassVar[bool] = False  # holds weights near their start; two such methods would count it twice
+    selects_entries: ClassVar[bool] = False  # trains chosen entries of a tensor; at most one method of a run may
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
     needs_prior: ClassVar[bool] = False  # wants `Context.prior`, the prior task with its pool
 

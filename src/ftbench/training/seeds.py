@@ -34,8 +34,9 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derived(seed, *purpose))
 
 
-def seed_dropout(seed: int, phase: int, step: int) -> None:
-    """Start the dropout stream of a step, on every device; passes after each call have the same dropout masks."""
+def seed_dropout(seed: int, phase: int, step: int, micro_batch: int = 0) -> None:
+    """Start the dropout stream of a micro-batch, on every device; passes after each call have the same masks."""
     import torch
 
-    torch.manual_seed(derived(seed, "dropout", phase, step))
+    within = (micro_batch,) if micro_batch else ()
+    torch.manual_seed(derived(seed, "dropout", phase, step, *within))

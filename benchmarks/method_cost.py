@@ -1,0 +1,256 @@
+"""Step time and peak memory of every method against vanilla, beside the time that its counted passes predict.
+
+Each method trains in a process of its own; the parent lets them take one step each in turn, so that a noisy machine
+hits all alike, and every step is compared with vanilla's step of the same round. Weights and rows are random, which
+changes no time. Run by hand; only ratios within one run mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from materials import finish, table
+
+NAME = "method_cost"
+LABELS = 3
+PLANNED = 200  # steps that the methods are told of: stages that are shares of a run then last a few steps
+BASELINE = "vanilla"
+
+
+class EnoughStepsError(Exception):
+    """The asked-for steps are done."""
+
+
+def random_rows(options: argparse.Namespace) -> Any:
+    """Rows of one length, as many as `PLANNED` steps need in a few epochs."""
+    import numpy as np
+
+    from ftbench.training.examples import Encoded
+
+    generator, count = np.random.default_rng(0), 4 * options.batch_size
+    lengths = np.full(count, options.tokens)
+    ids = [generator.integers(5, options.words, options.tokens) for _ in range(count)]
+    segments = [np.zeros(options.tokens, dtype=np.int64) for _ in range(count)]
+    return Encoded(ids, segments, generator.integers(0, LABELS, count), lengths, 0)
+
+
+def random_model(options: argparse.Namespace) -> Any:
+    """A BERT classifier of the asked-for size, equal in every process."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=options.words, hidden_size=options.hidden, num_hidden_layers=options.layers,
+            num_attention_heads=options.heads, intermediate_size=4 * options.hidden,
+            max_position_embeddings=max(64, options.tokens), num_labels=LABELS,
+        )
+    )  # fmt: skip
+
+
+def watchers(begin: Callable[[], None], end: Callable[[], None]) -> tuple[Any, Any]:
+    """Two methods that do nothing but call: one for the front of the list and one for its end."""
+    from ftbench.training.method import Method
+
+    class Front(Method):
+        """Tells that a step begins, before the hooks of the method that is measured."""
+
+        name = "front"
+
+        def begin_passes(self, context: Any) -> None:
+            begin()
+
+    class Back(Method):
+        """Tells that a step has ended, behind the hooks of the method that is measured."""
+
+        name = "back"
+
+        def after_step(self, context: Any) -> None:
+            end()
+
+    return Front(Front.Config()), Back(Back.Config())
+
+
+def train_in_turns(name: str, pipe: Connection, options: argparse.Namespace) -> None:
+    """One process: train with a method at its defaults, a step for each word from the parent."""
+    import torch
+
+    from ftbench.config.study import Training
+    from ftbench.plugins import plugin
+    from ftbench.training.batches import EpochBatches
+    from ftbench.training.inference import device
+    from ftbench.training.job import Job
+    from ftbench.training.loop import train
+    from ftbench.training.method import Context
+    from ftbench.training.weights import plain_state
+
+    begun = [0.0, 0.0]
+
+    def begin() -> None:
+        pipe.send("ready")
+        if not pipe.recv():
+            raise EnoughStepsError
+        begun[:] = time.perf_counter(), time.process_time()
+
+    def end() -> None:
+        if place.type == "cuda":
+            torch.cuda.synchronize()
+        pipe.send((time.perf_counter() - begun[0], time.process_time() - begun[1]))
+
+    try:
+        torch.set_num_threads(options.threads)
+        place = device()
+        training = Training(
+            steps=PLANNED, batch_size=options.batch_size, evaluations=0, max_length=options.tokens,
+            precision=options.precision,
+        )  # fmt: skip
+        factory = plugin("methods", name).factory
+        config = factory.Config()
+        if reasons := factory.check(config, training, "classification", []):
+            raise ValueError("; ".join(reasons))
+        front, back = watchers(begin, end)
+        methods = [front, factory(config), back]
+        context = Context(random_model(options).to(place), training, "classification", 0)
+        for method in methods:
+            method.prepare_model(context)
+        if methods[1].needs_initial:
+            start = plain_state(context.model)
+            context.initial = {key: value.clone().to(place) for key, value in start.items()}
+        batches = EpochBatches(random_rows(options), options.batch_size, 1, "length", 0, place)
+        train(Job(context, methods, batches, PLANNED, say=lambda _: None))
+    except EnoughStepsError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if place.type == "cuda":
+            peak = torch.cuda.max_memory_allocated()
+        pipe.send(peak / 2**20)
+    except Exception as error:  # noqa: BLE001, told by the parent
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+class Racer:
+    """A method's process, seen from the parent."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name = name
+        self.pipe, theirs = get_context("fork").Pipe()
+        self.process = get_context("fork").Process(target=train_in_turns, args=(name, theirs, options))
+        self.process.start()
+        theirs.close()
+        self.times: list[tuple[float, float]] = []
+        self.failure: str | None = None
+        self.peak = 0.0
+        self._await_ready()
+
+    def _heard(self) -> Any:
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            return "its process ended without a word"
+
+    def _await_ready(self) -> None:
+        if (word := self._heard()) != "ready":
+            self.failure = str(word)
+
+    def step(self) -> None:
+        """Let it take one step."""
+        self.pipe.send(True)
+        word = self._heard()
+        if isinstance(word, tuple):
+            self.times.append(word)
+            self._await_ready()
+        else:
+            self.failure = str(word)
+
+    def stop(self) -> None:
+        """End its training and learn its peak memory."""
+        if self.failure is None:
+            self.pipe.send(False)
+            self.peak = float(self._heard())
+        self.process.join()
+
+
+def measure(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Race all methods; the result as it is printed."""
+    from ftbench.plugins import plugin
+
+    racers = [Racer(name, options) for name in names]
+    for number in range(options.warmup + options.rounds):
+        for racer in racers if number % 2 == 0 else racers[::-1]:
+            if racer.failure is None:
+                racer.step()
+    for racer in racers:
+        racer.stop()
+    failed = {racer.name: racer.failure for racer in racers if racer.failure is not None}
+    if BASELINE in failed:
+        raise SystemExit(f"{BASELINE}: {failed[BASELINE]}")
+    timed = {racer.name: racer.times[options.warmup :] for racer in racers if racer.failure is None}
+    peaks = {racer.name: racer.peak for racer in racers}
+    found = {}
+    for name, times in timed.items():
+        predicted = plugin("methods", name).factory.cost.time
+        ratios = [
+            statistics.median(one[kind] / plain[kind] for one, plain in zip(times, timed[BASELINE], strict=True))
+            for kind in (0, 1)
+        ]
+        found[name] = {
+            "seconds": statistics.median(wall for wall, _ in times),
+            "ratio": ratios[0],
+            "cpu_ratio": ratios[1],
+            "predicted": predicted,
+            "ratio_to_predicted": ratios[0] / predicted if predicted else None,
+            "peak_mib": peaks[name],
+            "extra_mib": peaks[name] - peaks[BASELINE],
+        }
+    return {"methods": found, "not_measured": failed}
+
+
+def show(result: dict[str, Any]) -> None:
+    """The table, dearest method first, and what could not be measured."""
+    keys = ("seconds", "ratio", "cpu_ratio", "predicted", "ratio_to_predicted", "peak_mib", "extra_mib")
+    rows = sorted(result["methods"].items(), key=lambda item: -item[1]["ratio"])
+    header = ("method", "s a step", "x vanilla", "by cpu", "predicted", "x predicted", "peak MiB", "beyond vanilla")
+    print(table(header, [(name, *(one[key] for key in keys)) for name, one in rows]))
+    for name, reason in result["not_measured"].items():
+        print(f"not measured: {name}: {reason}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", nargs="+", help="methods to measure beside vanilla; all by default")
+    parser.add_argument("--rounds", type=int, default=10, help="measured steps of each method")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before those")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=64, help="length of every row")
+    parser.add_argument("--hidden", type=int, default=384, help="width of the model")
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--heads", type=int, default=12)
+    parser.add_argument("--words", type=int, default=2000, help="size of the vocabulary")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    options = parser.parse_args()
+
+    # waiting processes must not spin
+    os.environ.update(OMP_NUM_THREADS=str(options.threads), OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
+    import torch  # noqa: F401, once for all processes, which are forks
+    import transformers.models.bert.modeling_bert  # noqa: F401
+
+    from ftbench.plugins import plugins
+
+    names = [BASELINE, *[name for name in options.methods or plugins("methods") if name != BASELINE]]
+    result = measure(names, options)
+    show(result)
+    sizes = {key: getattr(options, key) for key in ("batch_size", "tokens", "hidden", "layers", "threads", "rounds")}
+    finish(NAME, {**sizes, **result})
+
+
+if __name__ == "__main__":
+    main()

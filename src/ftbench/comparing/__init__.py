@@ -1,0 +1,1 @@
+"""Rows of the tables `comparisons` and `standings`, from scores and stored predictions."""

@@ -1,0 +1,73 @@
+"""Raw outputs on an evaluation set as rows of the table `predictions`.
+
+The stages `predict` and `ensemble` call it: outputs of a model and means of outputs are read in a set's labels by
+the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one evaluation set: ids, true labels (in the set's names) or scores."""
+
+    eval_set: str
+    role: str
+    uid: Sequence[str]
+    gold: Sequence[str | None]
+    gold_value: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.uid)
+
+
+def predicted(
+    artifact: str, rows: Rows, found: np.ndarray, kind: str, labels: Sequence[str], described: Mapping[str, Any]
+) -> pa.Table:
+    """A table like `predictions`. `found`: (rows, labels) in the order of `labels`; `described`: the set's labels and
+    its map from the model's, as the audit wrote them."""
+    import numpy as np
+    import pyarrow as pa
+
+    from ftbench.data.labels import map_logits, softmax
+    from ftbench.tables.schema import table
+
+    count = len(rows)
+    columns: dict[str, Any] = {
+        "artifact_id": pa.array([artifact] * count),
+        "eval_set": pa.array([rows.eval_set] * count),
+        "role": pa.array([rows.role] * count),
+        "uid": pa.array(list(rows.uid)),
+        "logits": pa.FixedSizeListArray.from_arrays(
+            pa.array(found.astype(np.float32).reshape(-1)), found.shape[1]
+        ).cast(pa.list_(pa.float32())),
+    }
+    if kind == "regression":
+        assert rows.gold_value is not None
+        columns["gold_value"] = pa.array(rows.gold_value)
+        columns["pred_value"] = pa.array(found[:, 0].astype(np.float64))
+        columns["loss"] = pa.array(((found[:, 0] - rows.gold_value) ** 2).astype(np.float32))
+    else:
+        chosen, _ = map_logits(found, labels, described["labels"], described["map"], f"{artifact} on {rows.eval_set}")
+        columns["gold"] = pa.array(rows.gold, pa.string())
+        columns["pred"] = pa.array(
+            [described["labels"][index] if index >= 0 else None for index in chosen], pa.string()
+        )
+        if described["map"] is None:  # with a map, the set's label is none of the head's
+            index = np.array([list(labels).index(str(label)) for label in rows.gold])
+            true = softmax(found)[np.arange(count), index]
+            columns["loss"] = pa.array((-np.log(np.clip(true, 1e-45, None))).astype(np.float32))
+    return pa.table(
+        {
+            field.name: columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
+            for field in table("predictions").arrow()
+        }
+    )

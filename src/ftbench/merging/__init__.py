@@ -1,0 +1,1 @@
+"""Combining weights tensor by tensor: opening ingredients, checking them, merging, and writing what comes out."""

@@ -1,0 +1,103 @@
+"""Stored predictions of one set as arrays, read in the labels of the set.
+
+The stages `score` and `compare` read through this. It trusts nothing it can check: stored predictions must follow
+from the logits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftbench.config.errors import FtbenchError, problem
+from ftbench.metrics.base import Predictions
+
+
+def audited(path: Path) -> dict[str, Any]:
+    """The audit of a task: for each set in `sets` its role, kind, labels and label map."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FtbenchError(
+            problem(
+                file=path,
+                found=f"no readable audit ({error})",
+                fix="Delete the file and run the study again.",
+            )
+        ) from None
+    if not isinstance(content, dict) or not isinstance(content.get("sets"), dict):
+        raise FtbenchError(problem(file=path, key="sets", found="nothing", expected="the audited sets by name"))
+    return content
+
+
+def stored_predictions(part: Any, head: list[str], about: Mapping[str, Any], where: str) -> Predictions:
+    """Rows of the table `predictions` of one set; `head` is the order of the logits, `about` the set's audit."""
+    return _regression(part, where) if about["kind"] == "regression" else _classification(part, head, about, where)
+
+
+def _classification(part: Any, head: list[str], about: Mapping[str, Any], where: str) -> Predictions:
+    import numpy as np
+
+    from ftbench.data.labels import map_logits
+
+    labels = list(about["labels"])
+    gold = _indices(part.column("gold"), labels)
+    if (gold < 0).any():
+        strange = sorted({str(name) for name in part.column("gold").unique().to_pylist() if name not in labels})
+        raise FtbenchError(
+            problem(file=where, key="gold", found=str(strange), expected=f"labels out of {labels} on every row")
+        )
+    pred, probabilities = map_logits(_logits(part, len(head), where), head, labels, about.get("map"), where)
+    differing = int((pred != _indices(part.column("pred"), labels)).sum())
+    if differing:
+        raise FtbenchError(
+            problem(
+                file=where,
+                key="pred",
+                found=f"{differing} of {len(pred)} predictions that do not follow from the logits",
+                expected=f"logits in the order {head}, read in the labels {labels}",
+                fix="The label order or the map changed after prediction; run `predict` again.",
+            )
+        )
+    none = np.zeros(0)
+    return Predictions("classification", tuple(labels), gold, pred, probabilities, none, none)
+
+
+def _indices(column: Any, labels: list[str]) -> Any:
+    """Index into `labels` of each name; -1 for null, -2 for a name that is none of them."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    found = compute.index_in(column, value_set=pa.array(labels, pa.string()))
+    return compute.if_else(compute.is_null(column), -1, compute.fill_null(found, -2)).to_numpy().astype("int64")
+
+
+def _logits(part: Any, width: int, where: str) -> Any:
+    """The logits as doubles: (rows, width)."""
+    from pyarrow import compute
+
+    column = part.column("logits")
+    found = sorted(compute.unique(compute.list_value_length(column)).to_pylist())
+    if found != [width]:
+        raise FtbenchError(
+            problem(
+                file=where,
+                key="logits",
+                found=f"{found} numbers a row",
+                expected=f"{width}, one for each label",
+            )
+        )
+    return compute.list_flatten(column).to_numpy().astype("float64").reshape(-1, width)
+
+
+def _regression(part: Any, where: str) -> Predictions:
+    import numpy as np
+
+    for column in ("gold_value", "pred_value"):
+        if part.column(column).null_count:
+            raise FtbenchError(problem(file=where, key=column, found="nulls", expected="a number on every row"))
+    whole = np.zeros(0, dtype=np.int64)
+    gold, predicted = (part.column(name).to_numpy() for name in ("gold_value", "pred_value"))
+    return Predictions("regression", (), whole, whole, np.zeros((0, 0)), gold, predicted)

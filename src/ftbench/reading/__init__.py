@@ -1,0 +1,1 @@
+"""Commands on finished results: show, query, compare, table, bundle, verify, merge."""

@@ -1,0 +1,182 @@
+"""What a job will need of a machine: memory, time, a GPU. Estimates from the plan alone, before anything ran.
+
+The rules ask the plan for them, and a scheduler's profile turns them into a request. They are generous, grow with
+each attempt, and enter no result: a job with other resources is the same job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ftbench.config.model import BuiltIn
+from ftbench.config.study import Training
+from ftbench.data_jobs import PlannedJob
+from ftbench.jobs import Jobs
+from ftbench.plugins import plugin
+from ftbench.stages import finetune, upstream
+
+GPU_STAGES = ("base", "upstream", "pretrain_samples", "finetune", "soup", "predict")  # `base` where it pretrains
+LOCAL_STAGES = ("fetch", "prepare", "split", "collect", "compare", "report")  # short, or in need of the network
+
+UNKNOWN_PARAMETERS = 125e6  # of a model whose entry does not say: a base-size encoder
+UNKNOWN_ROWS = 100_000  # of a split whose entry does not say
+VOCABULARY = 2_000  # of a built-in model, about
+RATE = 1e13  # operations a second: an encoder in half precision on a GPU of some years ago, batches of 16
+START_SECONDS = 120  # imports, weights from a shared disk, a scheduler's job step
+MARGIN = 3.0  # of the time: the scheduler ends a job that asked for too little
+PROCESS_MB = 2_500  # Python with torch and the GPU's libraries
+CONTEXT_MB = 1_500  # of a process on the GPU, before any weight
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Of one job at its first attempt. `seconds` is the expected time on a GPU, `minutes` what is asked for."""
+
+    memory_mb: int
+    minutes: int
+    gpu: int
+    gpu_memory_mb: int
+    seconds: float
+    disk_mb: float
+
+
+class Requirements:
+    """The requirements of the jobs of one study."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+
+    def resources(self, job: Callable[[Any], PlannedJob]) -> dict[str, Callable[..., int]]:
+        """Resource functions of a rule; `job` gives the planned job for wildcards."""
+        return {
+            "mem_mb": lambda wildcards, attempt: self.of(job(wildcards)).memory_mb * attempt,
+            "runtime": lambda wildcards, attempt: self.of(job(wildcards)).minutes * attempt,
+            "gpu": lambda wildcards: self.of(job(wildcards)).gpu,
+            "gpu_memory_mb": lambda wildcards: self.of(job(wildcards)).gpu_memory_mb,
+        }
+
+    def of(self, job: PlannedJob) -> Requirement:
+        model = getattr(job.spec, "model", None) or self._model_of(job)
+        parameters = self.parameters(model) if model else 0.0
+        weights = 4 * parameters / 1e6  # MB, in single precision
+        operations, copies, tokens = self._work(job, parameters)
+        seconds = operations / RATE
+        gpu = int(job.stage in GPU_STAGES and (job.stage != "base" or self.pretrained_here(model)))
+        # rows are held as text and as numbers; a few kilobytes each
+        rows_mb = self._rows(job) * 4e-3
+        return Requirement(
+            memory_mb=round(PROCESS_MB + (6 if copies else 3) * weights * bool(gpu) + rows_mb),
+            minutes=5 + round(MARGIN * (seconds + START_SECONDS) / 60),
+            gpu=gpu,
+            gpu_memory_mb=round(CONTEXT_MB + weights * (copies or 1) + _activations_mb(parameters, tokens)) * gpu,
+            seconds=seconds,
+            disk_mb=weights * (job.stage in ("base", "upstream", "finetune", "soup")),
+        )
+
+    @cached_property
+    def local_stages(self) -> tuple[str, ...]:
+        """Stages that run where the workflow runs; `base` too, unless the graph itself pretrains a model."""
+        here = any(self.pretrained_here(model) for model in self.jobs.study.models)
+        return LOCAL_STAGES if here else (*LOCAL_STAGES, "base")
+
+    def pretrained_here(self, model: str | None) -> bool:
+        return bool(model) and self.jobs.catalogue.model(str(model)).built_in is not None
+
+    def parameters(self, model: str) -> float:
+        """Weights of a model, from its entry; a guess where that does not say."""
+        entry = self.jobs.catalogue.model(model)
+        if entry.built_in:
+            return _built_in_parameters(entry.built_in)
+        return entry.parameters * 1e6 if entry.parameters else UNKNOWN_PARAMETERS
+
+    def _model_of(self, job: PlannedJob) -> str | None:
+        artifact = getattr(job.spec, "artifact", None)
+        return self.jobs.artifacts[artifact].model if artifact in self.jobs.artifacts else None
+
+    def _work(self, job: PlannedJob, parameters: float) -> tuple[float, int, int]:
+        """Operations, copies of the weights on the device (0: none is trained) and tokens of a micro-batch."""
+        spec = job.spec
+        if isinstance(spec, finetune.Spec):
+            rows = spec.train_rows or self.training_rows(spec.task)
+            training = spec.training
+            cost = [plugin("methods", plug.name).factory.cost for plug in spec.methods]
+            relative = 1 + sum((one.forward - 1) + 2 * (one.backward - 1) for one in cost) / 3
+            selected = training.evaluations * self.selection_rows(spec.task) * training.max_length
+            operations = 6 * parameters * _tokens(training, rows) * max(relative, 1 / 3) + 2 * parameters * selected
+            # weights, gradients, two moments; the start and one more for methods that keep their own
+            copies = 4 + sum(one.memory != "none" for one in cost)
+            return operations, copies, training.batch_size // training.accumulation * training.max_length
+        if isinstance(spec, upstream.Spec):
+            operations = 6 * parameters * _tokens(spec.training, spec.rows or UNKNOWN_ROWS)
+            return operations, 4, spec.training.batch_size * spec.training.max_length
+        if job.stage == "base":
+            built_in = self.jobs.catalogue.model(job.cell).built_in
+            if built_in is None:
+                return 0.0, 0, 0
+            tokens = built_in.batch_size * built_in.max_length
+            return 6 * parameters * tokens * built_in.steps, 4, tokens
+        rows = self._rows(job)
+        if job.stage == "soup":  # a recipe may try every ingredient on the selection rows
+            return 2 * parameters * rows * 128 * len(job.inputs), 0, 64 * 128
+        length = getattr(spec, "max_length", 0)
+        return 2 * parameters * rows * length, 0, 64 * length
+
+    def _rows(self, job: PlannedJob) -> int:
+        """Rows that a job holds in memory."""
+        spec, artifacts = job.spec, self.jobs.artifacts
+        if job.stage in ("fetch", "prepare"):
+            entry = self.jobs.catalogue.dataset(job.cell)
+            return sum(split.rows or split.local_rows or 10_000 for split in entry.splits.values())
+        if job.stage in ("split", "audit", "finetune"):
+            task = str(getattr(spec, "task", ""))
+            return self.training_rows(task) + (self.evaluation_rows(task) if job.stage == "audit" else 0)
+        if job.stage == "soup":
+            return self.selection_rows(str(getattr(spec, "task", "")))
+        if job.stage in ("predict", "score"):
+            return self.evaluation_rows(artifacts[job.cell].task)
+        if job.stage in ("upstream", "pretrain_samples"):
+            return getattr(spec, "rows", None) or UNKNOWN_ROWS
+        return 0
+
+    def training_rows(self, task: str) -> int:
+        wanted = self.jobs.study.tasks[task].train
+        return wanted.rows or self._split_rows(wanted.dataset, wanted.split)
+
+    def selection_rows(self, task: str) -> int:
+        return self.jobs.study.tasks[task].select.rows or 500
+
+    def evaluation_rows(self, task: str) -> int:
+        """Rows of all evaluation sets of a task and of its prior set."""
+        sets = self.jobs.study.tasks[task].evaluate.values()
+        rows = sum(item.rows or self._split_rows(item.dataset, item.split) for item in sets)
+        prior = self.jobs.study.prior
+        return rows + self.selection_rows(task) + (self._split_rows(prior.dataset, prior.evaluation) if prior else 0)
+
+    def _split_rows(self, dataset: str, split: str) -> int:
+        entry = self.jobs.catalogue.dataset(dataset)
+        found = entry.splits.get(split)
+        if entry.generated:
+            return int(entry.generated.settings.get(f"{split}_rows", 5_000))
+        return (found and (found.rows or found.local_rows)) or UNKNOWN_ROWS
+
+
+def _tokens(training: Training, rows: int) -> float:
+    """Tokens of a whole training, at most."""
+    seen = training.steps * training.batch_size if training.steps else training.epochs * rows
+    return float(seen * training.max_length)
+
+
+def _built_in_parameters(settings: BuiltIn) -> float:
+    width, inner = settings.hidden_size, settings.intermediate_size
+    return VOCABULARY * width + settings.layers * (4 * width * width + 2 * width * inner) + 2 * width * width
+
+
+def _activations_mb(parameters: float, tokens: int) -> float:
+    """Activations of a pass over `tokens` in half precision: about 34 bytes a token, layer and unit of width.
+
+    Layers times width grow with the two-thirds power of the weights, from the 12 times 768 of a base-size encoder.
+    """
+    return float(34 * 9_216 * (parameters / 85e6) ** (2 / 3) * tokens / 1e6)
