@@ -49,13 +49,23 @@ def _last_line(output: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["train_throughput", "graph", "study_vs_scripts", "method_cost", "comparisons", "collect", "soups"]
+    "name",
+    [
+        "train_throughput",
+        "graph",
+        "study_vs_scripts",
+        "method_cost",
+        "comparisons",
+        "collect",
+        "soups",
+        "pretrain_samples",
+    ],
 )
 def test_help_tells_what_is_measured(name: str) -> None:
     assert "--help" in _run(name, "--help")
 
 
-@pytest.mark.parametrize("name", ["train_throughput", "study_vs_scripts"])
+@pytest.mark.parametrize("name", ["train_throughput", "study_vs_scripts", "pretrain_samples"])
 def test_missing_materials_skip_with_a_reason(name: str, tmp_path: Path) -> None:
     content = _last_line(_run(name, "--data-root", str(tmp_path)))
     assert content["status"] == "skipped"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from prior_rows import tiny_prior
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import validated
@@ -87,6 +88,8 @@ def prepared(
     factory = plugins("methods")[name].factory
     method: Method = factory(factory.Config(**SETTINGS.get(name, {})))
     context = Context(model=tiny_model(), training=training, kind="classification", seed=1)
+    if factory.wants_prior(method.config):
+        context.prior = tiny_prior(context.model)
     rows = method.examples(tiny_rows(), context)
     method.prepare_model(context)
     if method.needs_initial:

@@ -125,7 +125,7 @@ def test_rows_without_a_text_are_dropped_and_counted(tmp_path: Path) -> None:
 def test_a_single_text_has_no_second_one(tmp_path: Path) -> None:
     found, _ = prepared(fetched(tmp_path, {"train": rows(4)}))
     assert found.column("text_b").null_count == 4
-    assert found.schema.names == ["split", "uid", "text_a", "text_b", "label", "value"]
+    assert found.schema.names == ["split", "uid", "text_a", "text_b", "label", "value", "aux"]
 
 
 def test_uids_are_unique_and_the_same_every_time_even_for_equal_texts(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_the_cut_takes_each_row_to_one_side_and_keeps_the_shares_of_the_labels(f
     assert Counter(select.column("label").to_pylist()) == {"negative": 30, "positive": 10}
     assert record["label_counts"] == {"negative": 120, "positive": 40}
     assert record["labels"] == list(NAMES)
-    assert train.schema.names == ["uid", "text_a", "text_b", "label", "value"]
+    assert train.schema.names == ["uid", "text_a", "text_b", "label", "value", "aux"]
 
 
 @pytest.mark.parametrize(("total", "expected"), [(100, 10), (4000, 400), (5000, 500), (20000, 500), (100000, 2000)])
@@ -182,7 +182,7 @@ def test_every_evaluation_row_comes_with_its_set_and_role_the_select_rows_among_
     found, overlap, record = audited(task, {"test": evaluation_set()}, files)
     assert Counter(found.column("eval_set").to_pylist()) == {"select": 40, "test": 40}
     assert {(row["eval_set"], row["role"]) for row in found.to_pylist()} == {("select", "select"), ("test", "id")}
-    assert set(found.schema.names) == {"eval_set", "role", "uid", "text_a", "text_b", "label", "value"}
+    assert set(found.schema.names) == {"eval_set", "role", "uid", "text_a", "text_b", "label", "value", "aux"}
     assert {name: item["rows"] for name, item in record["sets"].items()} == {"select": 40, "test": 40}
     assert record["labels"] == record["sets"]["test"]["labels"] == list(NAMES)
     assert {row["exact_rows"] for row in overlap.values()} == {0}

@@ -86,6 +86,15 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
                 found.add(
                     "prior.evaluation", f"`{study.prior.pool}`, the pool itself", "rows that are never trained on"
                 )
+            for task in study.tasks if study.prior.head == "shared" else ():
+                labels = resolver.space(task)[1]
+                if labels != list(entry.labels):
+                    found.add(
+                        "prior.head",
+                        f"`shared` with the labels {list(entry.labels)} of the prior task and {labels} of `{task}`",
+                        "the same labels in the same order",
+                        "Use `head: separate`, or a data set with these labels.",
+                    )
             if entry.kind == "text":
                 found.add("prior.dataset", f"`{study.prior.dataset}`, a set without labels", "a labelled set")
     return list(dict.fromkeys(found.lines))
@@ -160,7 +169,10 @@ def _check_setting(
     kind = resolver.space(task)[0] if dataset in resolver.catalogue.datasets else "classification"
     for plug, factory in zip(plugs, classes, strict=True):
         others = [other for other in classes if other is not factory]
-        for reason in factory.check(factory.Config.model_validate(plug.config), training, kind, others):
+        config = factory.Config.model_validate(plug.config)
+        if factory.wants_prior(config) and resolver.study.prior is None:
+            found.add(place, f"`{plug.name}` in a study without `prior`", "a prior task to take rows from")
+        for reason in factory.check(config, training, kind, others):
             found.add(place, reason)
 
 

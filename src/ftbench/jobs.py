@@ -21,7 +21,6 @@ from ftbench.stages import (
     compare,
     finetune,
     predict,
-    pretrain_samples,
     report,
     score,
     tune,
@@ -45,6 +44,7 @@ class Jobs(FamilyJobs):
             labels=list(entry.labels),
             pool=wanted.pool,
             rows=wanted.rows,
+            trained=wanted.trained,
             training=self.resolver.prior_training(),
         )
         inputs = {
@@ -55,11 +55,7 @@ class Jobs(FamilyJobs):
 
     def pretrain_samples(self, prior: str, model: str) -> PlannedJob:
         trained = self.upstream(prior, model)
-        assert isinstance(trained.spec, upstream.Spec)
-        spec = pretrain_samples.Spec(
-            **trained.spec.model_dump(include={"prior", "model", "kind", "labels", "pool"}),
-            max_length=trained.spec.training.max_length,
-        )
+        spec = self.resolver.pretrain_samples(prior, model)
         inputs = {**trained.inputs, "start": self._path("upstream_model", prior=prior, model=model)}
         return PlannedJob("pretrain_samples", f"{prior}/{model}", spec, (), inputs)
 
@@ -102,6 +98,7 @@ class Jobs(FamilyJobs):
         task, model, method, variant = run.task, run.model, run.method, run.variant
         kind, labels = self.resolver.space(task)
         wanted = self.study.tasks[task].train
+        prior = self.resolver.prior_inputs(plugs)
         spec = finetune.Spec(
             study=self.loaded.name,
             task=task,
@@ -116,6 +113,8 @@ class Jobs(FamilyJobs):
             select_metric=self.resolver.select_metric(task),
             train_rows=wanted.rows if wanted.subset == "per_seed" else None,
             init=self.study.init,
+            prior_head=self.study.prior.head if self.study.prior else "separate",
+            prior=prior,
         )
         inputs = {
             "train": self._path("train", task=task),
@@ -123,6 +122,9 @@ class Jobs(FamilyJobs):
             "base": self._path("base", model=model),
             **self._start(model),
         }
+        if prior and self.study.prior:
+            inputs["samples"] = self._path("pretrain_samples", prior=prior.name, model=model)
+            inputs["prior_rows"] = self._path("prepared", dataset=self.study.prior.dataset)
         modules = tuple(plugin("methods", plug.name).module for plug in plugs)
         return PlannedJob("finetune", cell, spec, (*modules, self._select_module(task)), inputs)
 
@@ -156,6 +158,8 @@ class Jobs(FamilyJobs):
             labels=labels,
             prior_kind=prior.kind if prior else None,
             prior_labels=list(prior.labels) if prior else None,
+            prior_head=self.study.prior.head if self.study.prior else "separate",
+            prior_max_length=self.resolver.prior_training().max_length if prior else None,
             max_length=self._max_length(cell),
             precision="fp32" if precision == "fp16" else precision,
         )
@@ -198,7 +202,7 @@ class Jobs(FamilyJobs):
 
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
-        inputs = {**self._tables("runs", "metrics"), "results": str(self.paths.root)}
+        inputs = {**self._tables("runs", "metrics", "forgetting"), "results": str(self.paths.root)}
         # examples are resampled for leading metrics only
         leading = {self.resolver.metrics(task)[0] for task in self.study.tasks}
         leading |= {DEFAULTS[self.resolver.prior_entry.kind][0]} if self.resolver.prior_entry else set()

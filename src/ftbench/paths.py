@@ -68,10 +68,10 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
-    "overlap", "missing",
+    "forgetting", "rehearsal_trace", "overlap", "missing",
 )  # fmt: skip
-COMPARED = ("comparisons", "standings")
-FIGURES = ("id_ood", "forgetting", "cost", "calibration", "curves", "soups")
+COMPARED = ("comparisons", "standings", "pareto")
+FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups")
 PAGES = (
     "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
     *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),

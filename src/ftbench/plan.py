@@ -121,7 +121,7 @@ class Plan:
         yield from (self.job("base", model=model) for model in self.study.models)
         if self.study.prior:
             prior = self.study.prior.name
-            stages = ["upstream"] + (["pretrain_samples"] if self._samples else [])
+            stages = ("upstream", "pretrain_samples")
             yield from (self.job(stage, prior=prior, model=model) for stage in stages for model in self.study.models)
         for tuned in matrix.tunings(self.study):
             place = tuned.__dict__
@@ -160,12 +160,6 @@ class Plan:
         for modules in dict.fromkeys(job.sources for job in self.jobs()):
             sources.note(self.paths.sources, modules)
 
-    @property
-    def _samples(self) -> bool:
-        return (
-            self.stages.resolver.prior_entry is not None and self.stages.resolver.prior_entry.kind == "classification"
-        )
-
     def collected(self, _: Any = None) -> list[str]:
         """What `collect` waits for: the last file of every chain."""
         waited = [str(self.paths.path("metrics", artifact=artifact)) for artifact in self.stages.artifacts]
@@ -174,7 +168,7 @@ class Plan:
             for cell in matrix.lines(self.study)
         ]
         waited += [str(self.paths.path("overlap", task=task)) for task in self.study.tasks]
-        if self.study.prior and self._samples:
+        if self.study.prior:
             prior = self.study.prior.name
             waited += [
                 str(self.paths.path("pretrain_samples", prior=prior, model=model)) for model in self.study.models

@@ -17,7 +17,8 @@ from ftbench.config.strict import validated
 from ftbench.config.study import Study, Training, Variant
 from ftbench.metrics.base import DEFAULTS
 from ftbench.plugins import plugin
-from ftbench.stages import audit, fetch, finetune, prepare
+from ftbench.stages import audit, fetch, finetune, prepare, pretrain_samples
+from ftbench.stages.prior_pool import PriorInputs
 from ftbench.tuning import trials
 
 
@@ -73,6 +74,50 @@ class Resolver:
         # a prior task is trained to its end and not selected: it has no `select` rows
         own = {"evaluations": 0, "keep": "last", **self.study.prior.training}
         return self.training(own, "prior.training")
+
+    def prior_width(self) -> float | None:
+        """How far off a prediction of a prior regression may be and count as right, in the score's unit."""
+        entry, prior = self.prior_entry, self.study.prior
+        if entry is None or prior is None or entry.range is None:
+            return None
+        return prior.tolerance * (entry.range[1] - entry.range[0])
+
+    def pretrain_samples(self, prior: str, model: str) -> pretrain_samples.Spec:
+        """Spec of `pretrain_samples`, which reads the prior rows as they were trained on."""
+        wanted, entry, training = self.study.prior, self.prior_entry, self.prior_training()
+        assert wanted is not None
+        assert entry is not None
+        return pretrain_samples.Spec(
+            prior=prior,
+            model=model,
+            kind=entry.kind,
+            labels=list(entry.labels),
+            pool=wanted.pool,
+            evaluation=wanted.evaluation,
+            rows=wanted.rows,
+            max_length=training.max_length,
+            precision="fp32" if training.precision == "fp16" else training.precision,
+            width=self.prior_width(),
+            clusters=wanted.clusters,
+        )
+
+    def prior_inputs(self, plugs: list[finetune.Plug]) -> PriorInputs | None:
+        """The prior task for a run of these plug-ins; None where none of them wants it."""
+        wanted = False
+        for plug in plugs:
+            factory = plugin("methods", plug.name).factory
+            wanted |= bool(factory.wants_prior(factory.Config.model_validate(plug.config)))
+        prior, entry = self.study.prior, self.prior_entry
+        if not wanted or prior is None or entry is None:
+            return None
+        return PriorInputs(
+            name=prior.name,
+            kind=entry.kind,
+            labels=list(entry.labels),
+            shared=prior.head == "shared",
+            max_length=self.prior_training().max_length,
+            width=self.prior_width(),
+        )
 
     def _method(self, task: str, method: str, variant: str) -> tuple[list[finetune.Plug], Training]:
         """Plug-ins with resolved settings, and training settings, of one variant of a method."""
@@ -169,6 +214,7 @@ class Resolver:
                 dataset=prior.dataset,
                 split=prior.evaluation,
                 role="prior",
+                rows=prior.evaluation_rows,
                 kind=entry_of_prior.kind,
                 labels=list(entry_of_prior.labels),
             )

@@ -47,6 +47,9 @@ class Fields(Strict):
 
     text_a: str = Field(description="column of the text, or of the first text of a pair")
     text_b: str | None = Field(None, description="column of the second text of a pair")
+    aux: dict[Name, str] = Field(
+        default_factory=dict, description="further columns to keep, our name to theirs: genre, domain, language"
+    )
 
 
 class LocalCopy(Strict):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 def hashes(table: pa.Table) -> list[str]:
@@ -16,6 +18,14 @@ def hashes(table: pa.Table) -> list[str]:
         text_hash(a, b)
         for a, b in zip(table.column("text_a").to_pylist(), table.column("text_b").to_pylist(), strict=True)
     ]
+
+
+def trained_rows(pool: pa.Table, rows: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """The rows of the pool that a model is trained on where a study takes `rows` of them: indices, ascending."""
+    from ftbench.data.sampling import strata_of, stratified
+
+    strata = strata_of(pool.column("label").to_pylist(), pool.column("value").to_pylist())
+    return stratified(strata, rows, generator)
 
 
 def without_pool_texts(evaluation: pa.Table, pool: pa.Table) -> pa.Table:

@@ -1,7 +1,8 @@
 """Reading raw rows of a data set: local Parquet files, the hub at a pinned revision, or the generator.
 
 Only stage `fetch` calls this. Rows come out with the columns split, text_a, text_b, label_raw (text of the raw
-value) and value (number, for scores); the names that the source itself gives its label values come beside.
+value), value (number, for scores) and aux (further columns, JSON); the names that the source itself gives its label
+values come beside.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> 
     import pyarrow as pa
     from pyarrow import compute
 
-    for key, column in (("text_a", fields.text_a), ("text_b", fields.text_b), ("label", label)):
+    named = [("text_a", fields.text_a), ("text_b", fields.text_b), ("label", label)]
+    for key, column in [*named, *((f"aux.{name}", column) for name, column in fields.aux.items())]:
         if column is not None and column not in table.column_names:
             raise FtbenchError(
                 f"{where}: found no column `{column}` (key `{key}` of the entry); "
@@ -71,7 +73,18 @@ def _columns(table: pa.Table, fields: Fields, label: str | None, where: str) -> 
         raw = as_text(label)
         if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
             value = compute.cast(column, pa.float64())
-    return pa.table({**texts, "label_raw": raw, "value": value})
+    return pa.table({**texts, "label_raw": raw, "value": value, "aux": _auxiliary(table, fields)})
+
+
+def _auxiliary(table: pa.Table, fields: Fields) -> Any:
+    """The further columns of each row as a JSON object; null where the entry names none."""
+    import pyarrow as pa
+
+    if not fields.aux:
+        return pa.nulls(table.num_rows, pa.string())
+    columns = {name: table.column(column).to_pylist() for name, column in fields.aux.items()}
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return pa.array([json.dumps({name: str(value) for name, value in row.items()}, sort_keys=True) for row in rows])
 
 
 def read_local(files: Mapping[str, Path], fields: Fields, label: str | None) -> dict[str, Raw]:

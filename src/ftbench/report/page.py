@@ -15,6 +15,7 @@ from ftbench.report.cells import cell_anchor
 from ftbench.report.comparison_grid import comparisons_grid, standings_grid
 from ftbench.report.cost import cost_grid, costs
 from ftbench.report.coverage import Coverage, coverage
+from ftbench.report.damage import forgetting_grid
 from ftbench.report.grid import methods_grid, soups_grid
 from ftbench.report.html import FILTER, document, figure, heading, navigation, table
 from ftbench.report.leaderboard import Board
@@ -31,6 +32,10 @@ _FIGURES = (
     ("forgetting", "Forgetting",
      "Scatter plot: one point a method, in-domain score across, change on the prior task up",
      "One point a method: up and right is better."),
+    ("damage", "Rehearsal and damage",
+     "Left: new-task score across, prior-task score up, one point a method. Right: estimated damage by bin over steps",
+     "The grey line is the front: no other method is better at one task and no worse at the other. Dotted: before"
+     " fine-tuning. The bins are those of the first method that estimates damage."),
     ("calibration", "Calibration",
      "Scatter plot: one point a method, calibration error in domain across, under shift up",
      "One point a method: down and left is better. The error is biased upward in small sets."),
@@ -79,6 +84,7 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
             for file, name, alt, caption in _FIGURES
             if file in figures
         ),
+        *_damage(results, boards),
         heading("Cost"),
         *(table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
         _provenance(results),
@@ -129,6 +135,14 @@ def _paths(results: Results) -> list[str]:
         "</figcaption></figure>",
         table("barriers", "line", barriers_grid(results)),
     ]
+
+
+def _damage(results: Results, boards: list[Board]) -> list[str]:
+    """New task against prior task, and what was damaged; nothing for a study without a prior task."""
+    if not results.pareto:
+        return []
+    grids = ((_place(board), forgetting_grid(results, board.task, board.model)) for board in boards)
+    return [heading("New task against prior task"), *(table(place, "method", grid) for place, grid in grids)]
 
 
 def _comparisons(results: Results, boards: list[Board]) -> list[str]:

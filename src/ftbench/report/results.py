@@ -15,6 +15,7 @@ from ftbench.config.study import Study
 
 TABLES = (
     "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
+    "pareto", "rehearsal_trace",
 )  # fmt: skip
 Record = dict[str, Any]
 
@@ -34,6 +35,8 @@ class Results:
     barriers: list[Record]
     soup_ingredients: list[Record]
     missing: list[Record]
+    pareto: list[Record]
+    rehearsal_trace: list[Record]
 
 
 def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:

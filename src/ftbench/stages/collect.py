@@ -38,6 +38,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
+    from ftbench.stages.collect_prior import copy_samples, forgetting_rows
     from ftbench.tables.bulk import read_many
     from ftbench.tables.scan import Scan, json_object
     from ftbench.tables.store import empty, write_table
@@ -45,18 +46,20 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
     scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
-    kept = ("paths", "barriers", "task_vectors", "pretrain_samples", "overlap")
+    kept = ("paths", "barriers", "task_vectors", "overlap")
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}
 
     def keep(name: str, table: pa.Table | None) -> None:
         if table is not None:
             tables[name].append(table.replace_schema_metadata(None))
 
+    copy_samples(study, scan, outputs["pretrain_samples"])
     _before_the_cells(study, scan, keep)
     rows: dict[str, list[dict[str, Any]]] = {"soups": [], "soup_ingredients": [], "tuning": []}
+    rows["rehearsal_trace"] = []
     for tuned in matrix.tunings(study):
         rows["tuning"] += _tuning_rows(tuned, spec.study, scan)
-    runs = _run_rows(study, spec.study, scan)
+    runs = _run_rows(study, spec.study, scan, rows["rehearsal_trace"])
     files = {row["run_id"]: scan.scores(row["run_id"], _waiting(row, "finetune")) for row in runs}
     for soup in matrix.soups(study):
         row, ingredients = _soup_rows(soup, spec.study, study.soups[soup.family].recipe, scan)
@@ -79,6 +82,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     scores = read_many("metrics", present, "artifact_id", scan.places.read_before)
     for artifact, reason in scores.refused.items():
         scan.absent(artifact, "score", reason)
+    scored = set(present) - set(scores.refused)
+    rows["forgetting"] = forgetting_rows(study, spec.study, scan, scored)
     print(f"{len(runs)} runs, scores of {len(present)} artifacts, of which {scores.read} were read now", flush=True)
 
     write_table("runs", runs, outputs["runs"])
@@ -109,32 +114,16 @@ def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     names |= {item.dataset for task in study.tasks.values() for item in task.evaluate.values()}
     if study.prior:
         names |= {study.prior.name, study.prior.dataset}
-    if study.prior and _has_samples(study, scan):
-        for model in study.models:
-            file = scan.places.path("pretrain_samples", prior=study.prior.name, model=model)
-            cell = f"{study.prior.name}/{model}"
-            keep("pretrain_samples", scan.table("pretrain_samples", file, cell, "pretrain_samples"))
     for task in study.tasks:
         keep("overlap", scan.table("overlap", scan.places.path("overlap", task=task), task, "audit"))
     scan.earlier_failures(names)
 
 
-def _has_samples(study: Study, scan: Scan) -> bool:
-    """Whether prior samples are to be expected: their statistics exist for classification only."""
-    from ftbench.tables.scan import json_object
-
-    for task in study.tasks:
-        audit = json_object(scan.places.path("audit", task=task)) or {}
-        about = audit.get("sets", {}).get(study.prior.name if study.prior else "", {})
-        if about:
-            return bool(about.get("kind") == "classification")
-    return True
-
-
-def _run_rows(study: Study, name: str, scan: Scan) -> list[dict[str, Any]]:
-    """One row for every run that the study asks for. All rows are checked together, and one by one only where
-    something is wrong."""
+def _run_rows(study: Study, name: str, scan: Scan, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for every run that the study asks for; `traces` gets the rehearsals of valid ones. All rows are checked
+    together, and one by one only where something is wrong."""
     from ftbench.config.errors import FtbenchError
+    from ftbench.stages.collect_prior import trace_rows
     from ftbench.tables.schema import RUNS
     from ftbench.tables.store import checked
 
@@ -152,7 +141,9 @@ def _run_rows(study: Study, name: str, scan: Scan) -> list[dict[str, Any]]:
             _checked(RUNS.name, identity, record, cell=identity["run_id"], stage="finetune", file=file, scan=scan)
             for identity, file, record in found
         ]
-    for row in rows:
+    for row, (identity, _, record) in zip(rows, found, strict=True):
+        if row["status"] != "missing" and not isinstance(record, str):
+            traces += trace_rows(record, identity)
         if row["status"] == "failed":
             scan.absent(row["run_id"], "finetune", f"training failed: {row.get('error') or 'no reason recorded'}")
     return rows

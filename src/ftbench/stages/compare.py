@@ -21,26 +21,35 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `runs`, `metrics`; outputs `comparisons` and `standings`.
+    """Inputs `runs`, `metrics`, `forgetting`; outputs `comparisons`, `standings` and `pareto`.
 
     The optional input `results`, the study's folder, is where predictions are; without it only seeds are resampled.
     A study without a baseline has the comparisons of all pairs only.
     """
+    import pyarrow as pa
+    from pyarrow import compute
+
     from ftbench.comparing.scores import arranged
     from ftbench.comparing.standings import standings
     from ftbench.comparing.verdicts import comparisons
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
+    from ftbench.stages.compare_prior import pareto_rows
     from ftbench.tables.store import read_table, write_table
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
-    columns = ["task", "model", "method", "variant", "status", "majority_score", "select_metric"]
+    columns = ["run_id", "task", "model", "method", "variant", "status", "majority_score", "select_metric"]
     runs = read_table("runs", inputs["runs"]).select(columns).to_pylist()
-    scores = arranged(read_table("metrics", inputs["metrics"]))
+    metrics = read_table("metrics", inputs["metrics"])
+    scores = arranged(metrics)
     places = StudyPaths(inputs["results"]) if "results" in inputs else None
     rows = [{"study": spec.study, **row} for row in comparisons(study, scores, places)]
     write_table("comparisons", rows, outputs["comparisons"])
     write_table(
         "standings", [{"study": spec.study, **row} for row in standings(study, scores, runs)], outputs["standings"]
     )
+    wanted = compute.is_in(metrics.column("role"), value_set=pa.array(["id", "prior"]))
+    forgetting = read_table("forgetting", inputs["forgetting"]).to_pylist()
+    points = pareto_rows(study, runs, metrics.filter(wanted).to_pylist(), forgetting)
+    write_table("pareto", [{"study": spec.study, **row} for row in points], outputs["pareto"])

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ftbench.config.strict import Strict
 from ftbench.config.study import Training
 from ftbench.outputs import Outputs
+from ftbench.stages.prior_pool import PriorInputs
 
 
 class Plug(Strict):
@@ -44,6 +45,8 @@ class Spec(Strict):
     select_metric: str
     train_rows: int | None = None  # drawn by the run's seed, where the study says `subset: per_seed`
     init: Literal["shared", "per_seed"]
+    prior_head: Literal["separate", "shared"] = "separate"
+    prior: PriorInputs | None = None  # where a method of the run wants the prior task
     tuned: dict[str, Setting] | None = None  # by trial; the input `tuned` says which of them was chosen
 
 
@@ -64,13 +67,14 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.data.parquet import read_parquet_file
     from ftbench.metrics.selection import collapsed, majority_score, selection_score
     from ftbench.plugins import plugin
+    from ftbench.stages.prior_pool import prior_task
     from ftbench.training.artifact import saved_form
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
-    from ftbench.training.models import load_tokenizer, started_classifier
+    from ftbench.training.models import language_model, load_tokenizer, replace_weights, started_classifier
     from ftbench.training.seeds import derived
     from ftbench.training.start import identity
-    from ftbench.training.weights import file_digest, save_weights
+    from ftbench.training.weights import file_digest, load_weights, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
     asked, trial = spec, None
@@ -93,12 +97,15 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         snapshot, spec.labels, spec.kind, derived(init_seed, "init"), inputs.get("start"), spec.training.dropout,
         tokenizer.pad_token_id,
     )  # fmt: skip
+    if spec.prior_head == "shared":  # the task's head is the prior's and goes on from there
+        replace_weights(model, load_weights(inputs["start"]))
+    prior = prior_task(spec.prior, spec.labels, inputs, tokenizer) if spec.prior else None
     about = identity(snapshot, model)
     with provenance.PeakMemory() as memory:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
             lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels),
-            init_seed,
+            init_seed, prior, lambda objective: language_model(snapshot, objective),
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)
@@ -142,6 +149,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "total_parameters": fitted.total_parameters,
         "checkpoint_bytes": outputs["model"].stat().st_size,
         "checkpoint_sha256": file_digest(outputs["model"]),
+        **fitted.facts,
         **provenance.provenance(outputs.source, started),
     }
     outputs["record"].write_text(json.dumps(record, indent=1))

@@ -20,6 +20,8 @@ class Spec(Strict):
     labels: list[str]
     prior_kind: str | None = None
     prior_labels: list[str] | None = None
+    prior_head: str = "separate"  # shared: the artifact's own head is the prior task's
+    prior_max_length: int | None = None  # of the prior task's rows, which are read as when it was trained
     max_length: int
     precision: str
 
@@ -58,7 +60,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
 def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, Any]:
     """Model and tokenizer. For the prior set: the artifact's encoder under the head of the prior task (its
-    pooler and classifier), which fine-tuning never trained."""
+    pooler and classifier), which fine-tuning never trained, unless the study shares it with the tasks."""
     from ftbench.training.artifact import Artifact
     from ftbench.training.inference import device
     from ftbench.training.models import classifier_with, load_tokenizer
@@ -67,7 +69,7 @@ def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, An
     snapshot = inputs["base"].parent / "snapshot"
     tokenizer = load_tokenizer(snapshot)
     padding_id = tokenizer.pad_token_id
-    if prior:
+    if prior and not (spec.prior_head == "shared" and spec.artifact_kind != "base"):
         upstream = load_weights(inputs["start"])
         model = classifier_with(snapshot, spec.prior_labels or [], str(spec.prior_kind), upstream, padding_id)
         if spec.artifact_kind != "base":
@@ -94,9 +96,8 @@ def _predicted(
         None,
     )
     place = device()
-    found = logits(
-        model, encode(tokenizer, examples, spec.max_length), place, resolved_precision(spec.precision, place)
-    )
+    length = (spec.prior_max_length or spec.max_length) if described["role"] == "prior" else spec.max_length
+    found = logits(model, encode(tokenizer, examples, length), place, resolved_precision(spec.precision, place))
     name = rows.column("eval_set")[0].as_py()
     value = rows.column("value").to_numpy(zero_copy_only=False) if kind == "regression" else None
     about = Rows(name, rows.column("role")[0].as_py(), examples.uids, rows.column("label").to_pylist(), value)

@@ -37,7 +37,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     names = value_names(spec.labels, record["label_names"], spec.dataset) if spec.kind == "classification" else {}
     if spec.kind == "classification" and record["label_names"] is None:
         warnings.append("the source gives no label names; its raw values are believed as the entry states them")
-    columns: dict[str, list[Any]] = {key: [] for key in ("split", "uid", "text_a", "text_b", "label", "value")}
+    columns: dict[str, list[Any]] = {key: [] for key in ("split", "uid", "text_a", "text_b", "label", "value", "aux")}
     splits: dict[str, Any] = {}
     unlabelled = {str(value) for value in spec.unlabelled}
     for split in dict.fromkeys(table.column("split").to_pylist()):
@@ -49,6 +49,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             labels = named(raw, names, unlabelled, f"data set {spec.dataset}, split {split}")
         elif spec.kind == "regression":
             values = _scores(spec, split, raw, part.column("value").to_pylist(), unlabelled)
+        further = part.column("aux").to_pylist()
         kept = Counter[str]()
         without_label = without_text = 0
         pairs = part.column("text_b").null_count < part.num_rows
@@ -70,6 +71,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             columns["text_b"].append(text_b)
             columns["label"].append(labels[row])
             columns["value"].append(values[row])
+            columns["aux"].append(further[row])
         splits[split] = {
             "rows": sum(kept.values()),
             "label_counts": {name: kept[name] for name in spec.labels} if spec.labels else None,
@@ -84,7 +86,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         )
     types = {"value": pa.float64()}
     prepared = pa.table({key: pa.array(items, types.get(key, pa.string())) for key, items in columns.items()})
-    parquet.write_table(prepared, outputs["prepared"], compression="zstd")
+    parquet.write_table(prepared, outputs["prepared"], compression="zstd", row_group_size=16384)
     card = {
         "dataset": spec.dataset,
         "kind": spec.kind,

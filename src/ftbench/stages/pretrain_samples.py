@@ -1,75 +1,105 @@
-"""Stage `pretrain_samples`: what a model knows of its prior task before fine-tuning, one row per pool sample.
+"""Stage `pretrain_samples`: what a model knows of its prior task before fine-tuning, one row per sample.
 
-Computed once per model and prior set and shared by all runs.
+Computed once per model and prior set and shared by all runs. Rows are read, judged and written in shards, so
+that memory does not grow with the pool and a stopped job goes on behind its last shard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
+from ftbench.outputs import Outputs, Stopped
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHARD = 4096  # rows read, judged and written at a time
 
 
 class Spec(Strict):
     prior: str
     model: str
-    kind: str
+    kind: str  # classification, regression, or the objective of a language model: masked, causal
     labels: list[str]
     pool: str
+    evaluation: str
+    rows: int | None = None  # of the pool: those that the model was trained on
     max_length: int
+    precision: str = "fp32"
+    width: float | None = None  # of a regression: how far off a prediction may be and still count as right
+    words: float = 1.0  # of a language model: share of a row's supervised words that must be right
+    clusters: int | None = None
 
 
-def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    import numpy as np
-    from pyarrow import compute
+def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+    from pyarrow import parquet
 
-    from ftbench.data.labels import softmax
-    from ftbench.data.parquet import read_parquet_file
-    from ftbench.data.prior import hashes
-    from ftbench.tables.store import write_table
-    from ftbench.training.examples import encode, from_table
-    from ftbench.training.inference import device, logits
-    from ftbench.training.models import classifier_with, load_tokenizer
-    from ftbench.training.weights import load_weights
+    from ftbench.stages.sample_shards import Judge, finish
+    from ftbench.training.signals import told_to_stop
 
-    if spec.kind != "classification":
-        raise FtbenchError(f"prior {spec.prior}: found a {spec.kind} set; expected a classification")
-    snapshot = inputs["base"].parent / "snapshot"
-    tokenizer = load_tokenizer(snapshot)
-    prepared = read_parquet_file(inputs["prepared"])
-    pool = prepared.filter(compute.equal(prepared.column("split"), spec.pool))
-    rows = from_table(pool, spec.labels, spec.kind)
-    assert rows.targets is not None
-    place = device()
-    model = classifier_with(snapshot, spec.labels, spec.kind, load_weights(inputs["start"]), tokenizer.pad_token_id)
-    data = encode(tokenizer, rows, spec.max_length)
-    found = logits(model.to(place), data, place).astype(np.float64)
-    probabilities = softmax(found)
-    true = probabilities[np.arange(len(rows)), rows.targets]
-    top = np.sort(probabilities, axis=1)
-    highest = found.max(axis=1, keepdims=True)
-    energy = -(highest[:, 0] + np.log(np.exp(found - highest).sum(axis=1)))
-    predicted = found.argmax(axis=1)
-    content = [
-        {
-            "model": spec.model,
-            "prior_set": spec.prior,
-            "uid": uid,
-            "text_hash": text_hash,
-            "label": spec.labels[rows.targets[index]],
-            "prior_pred": spec.labels[predicted[index]],
-            "prior_correct": bool(predicted[index] == rows.targets[index]),
-            "prior_loss": float(-np.log(max(true[index], 1e-45))),
-            "prior_p_true": float(true[index]),
-            "prior_margin": float(top[index, -1] - top[index, -2]),
-            "prior_entropy": float(-(top[index] * np.log(np.clip(top[index], 1e-300, None))).sum()),
-            "prior_energy": float(energy[index]),
-            "n_tokens": int(data.lengths[index]),
-            "n_chars": len(rows.text_a[index]) + (len(rows.text_b[index]) if rows.text_b else 0),
-        }
-        for index, (uid, text_hash) in enumerate(zip(rows.uids, hashes(pool), strict=True))
-    ]
-    write_table("pretrain_samples", content, outputs["samples"])
-    print(f"{len(content)} rows, {np.mean(predicted == rows.targets):.1%} right", flush=True)
+    judge = Judge(spec, inputs)
+    folder = outputs.work / f"shards-{judge.base_id}-{_digest(inputs['prepared'])}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[Path] = []
+    with told_to_stop() as signals:
+        for number, (role, rows) in enumerate(_parts(spec, inputs["prepared"])):
+            shard = folder / f"{number:07d}.parquet"
+            shards.append(shard)
+            if shard.is_file():
+                continue
+            partial = shard.with_name(f".{os.getpid()}.partial")
+            parquet.write_table(judge.judged(rows, role), partial, compression="zstd")
+            os.replace(partial, shard)
+            if signals:
+                raise Stopped(f"{len(shards)} shards of prior samples were written; run again to go on")
+    counts = finish(spec, shards, outputs["samples"])
+    if not counts["pool"]:
+        raise FtbenchError(f"prior {spec.prior}: found no rows in split `{spec.pool}` (key `prior.pool`)")
+    print(
+        f"{counts['pool']} rows of the pool, {counts['correct'] / counts['pool']:.1%} right; "
+        f"{counts['evaluation']} rows to evaluate; {counts['repeated']} repeated texts left out",
+        flush=True,
+    )
+
+
+def _digest(file: Path) -> str:
+    """Shards of other rows must not be taken for these."""
+    from ftbench.training.weights import file_digest
+
+    return file_digest(file)[:16]
+
+
+def _trained(spec: Spec, file: Path) -> pa.Array | None:
+    """The uids of the rows that the model was trained on; None where that is the whole pool."""
+    from pyarrow import compute, parquet
+
+    from ftbench.data.prior import trained_rows
+    from ftbench.stages.upstream import SEED
+    from ftbench.training.seeds import numpy_generator
+
+    if spec.rows is None:
+        return None
+    pool = parquet.read_table(file, columns=["split", "uid", "label", "value"])
+    pool = pool.filter(compute.equal(pool.column("split"), spec.pool))
+    return pool.column("uid").combine_chunks().take(trained_rows(pool, spec.rows, numpy_generator(SEED, "prior")))
+
+
+def _parts(spec: Spec, file: Path) -> Iterator[tuple[str, pa.Table]]:
+    """Rows of the pool and of the evaluation split in parts of one role, in the file's order."""
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    trained = _trained(spec, file)
+    for batch in parquet.ParquetFile(file).iter_batches(batch_size=SHARD):
+        rows = pa.Table.from_batches([batch])
+        for role, split in (("rehearsal_pool", spec.pool), ("prior_eval", spec.evaluation)):
+            chosen = rows.filter(compute.equal(rows.column("split"), split))
+            if role == "rehearsal_pool" and trained is not None:
+                chosen = chosen.filter(compute.is_in(chosen.column("uid"), value_set=trained))
+            if chosen.num_rows:
+                yield role, chosen

@@ -35,6 +35,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.report.cells import cells_page
     from ftbench.report.citations import bibliography, citations
     from ftbench.report.curves import soup_paths, training_curves
+    from ftbench.report.damage import damage
     from ftbench.report.figures import draw
     from ftbench.report.fronts import calibration, cost, forgetting
     from ftbench.report.latex import latex
@@ -56,6 +57,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     draw(results, found, files("id_ood"))
     forgetting(found, files("forgetting"))
+    damage(results, files("damage"))
     cost(results, found, files("cost"))
     calibration(results, found, files("calibration"))
     training_curves(results, found, places, files("curves"))

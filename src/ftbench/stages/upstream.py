@@ -1,10 +1,14 @@
-"""Stage `upstream`: train a base model on its prior task, so that a study can measure what is lost later."""
+"""Stage `upstream`: train a base model on its prior task, so that a study can measure what is lost later.
+
+Of a checkpoint that comes with a head for the prior task, the weights are taken as they are.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
@@ -21,6 +25,7 @@ class Spec(Strict):
     labels: list[str]
     pool: str
     rows: int | None
+    trained: Literal["graph", "checkpoint"] = "graph"
     training: Training
 
 
@@ -29,12 +34,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
 
     from ftbench import provenance
     from ftbench.data.parquet import read_parquet_file
-    from ftbench.data.sampling import strata_of, stratified
+    from ftbench.data.prior import trained_rows
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
-    from ftbench.training.models import load_tokenizer, new_classifier
+    from ftbench.training.models import checkpoint_classifier, load_tokenizer, new_classifier
     from ftbench.training.seeds import derived, numpy_generator
-    from ftbench.training.weights import save_weights, weights_hash
+    from ftbench.training.weights import plain_state, save_weights, weights_hash
 
     started = provenance.now()
     snapshot = inputs["base"].parent / "snapshot"
@@ -43,28 +48,32 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     if pool.num_rows == 0:
         raise FtbenchError(f"prior {spec.prior}: found no rows in split `{spec.pool}` (key `prior.pool`)")
     if spec.rows:
-        strata = strata_of(pool.column("label").to_pylist(), pool.column("value").to_pylist())
-        pool = pool.take(stratified(strata, spec.rows, numpy_generator(SEED, "prior")))
+        pool = pool.take(trained_rows(pool, spec.rows, numpy_generator(SEED, "prior")))
     tokenizer = load_tokenizer(snapshot)
-    model = new_classifier(
-        snapshot, spec.labels, spec.kind, derived(SEED, "init"), spec.training.dropout, tokenizer.pad_token_id
-    )
-    rows = from_table(pool, spec.labels, spec.kind)
-    fitted = fit(model, tokenizer, rows, [], spec.training, spec.kind, SEED, outputs.work)
-    if fitted.outcome.weights is None:
-        raise FtbenchError(
-            f"prior {spec.prior}: the loss was no longer finite at step {fitted.outcome.failed_step}. "
-            "Lower `prior.training.learning_rate`."
+    fitted = None
+    if spec.trained == "checkpoint":
+        weights = plain_state(checkpoint_classifier(snapshot, spec.labels, spec.kind))
+    else:
+        model = new_classifier(
+            snapshot, spec.labels, spec.kind, derived(SEED, "init"), spec.training.dropout, tokenizer.pad_token_id
         )
-    save_weights(fitted.outcome.weights, outputs["model"])
+        rows = from_table(pool, spec.labels, spec.kind)
+        fitted = fit(model, tokenizer, rows, [], spec.training, spec.kind, SEED, outputs.work)
+        if fitted.outcome.weights is None:
+            raise FtbenchError(
+                f"prior {spec.prior}: the loss was no longer finite at step {fitted.outcome.failed_step}. "
+                "Lower `prior.training.learning_rate`."
+            )
+        weights = fitted.outcome.weights
+    save_weights(weights, outputs["model"])
     record = {
         "prior": spec.prior,
         "model": spec.model,
         "labels": spec.labels,
-        "train_rows": fitted.train_rows,
-        "steps": fitted.total_steps,
-        "train_seconds": fitted.outcome.seconds,
-        "weights_hash": weights_hash(fitted.outcome.weights),
+        "train_rows": fitted.train_rows if fitted else 0,
+        "steps": fitted.total_steps if fitted else 0,
+        "train_seconds": fitted.outcome.seconds if fitted else 0.0,
+        "weights_hash": weights_hash(weights),
         **provenance.provenance(outputs.source, started),
     }
     outputs["record"].write_text(json.dumps(record, indent=1))

@@ -12,6 +12,7 @@ from ftbench.config.errors import FtbenchError, nearest
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
 from ftbench.tables.comparison import COMPARISONS, STANDINGS
 from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
+from ftbench.tables.prior_schema import FORGETTING, PARETO, PRETRAIN_SAMPLES, REHEARSAL_TRACE
 from ftbench.tables.recurring import (
     ARTIFACT_KINDS,
     EVAL_SET,
@@ -71,6 +72,15 @@ RUNS = Table(
         Column("trainable_parameters", INTEGER, "parameters that training may change", nullable=True, low=0),
         Column("total_parameters", INTEGER, "parameters of the model", nullable=True, low=0),
         Column("device", TEXT, "device that trained", nullable=True),
+        Column("rehearsed_rows", INTEGER, "prior rows trained on beside the new ones; not in `examples_seen`",
+               nullable=True, low=0),
+        Column("rehearsed_tokens", INTEGER, "the same in tokens, padding excluded", nullable=True,
+               low=0),
+        Column("forward_rows_extra", INTEGER, "rows that a sampler passed through the model without training on"
+               " them; a forward pass is about a third of a training row", nullable=True, low=0),
+        Column("prior_head", TEXT, "head that prior rows passed through in training", nullable=True,
+               values=("frozen", "shared")),
+        Column("notes", TEXT, "what a method says of its run", nullable=True),
         *_PROVENANCE,
     ),
 )  # fmt: skip
@@ -118,28 +128,6 @@ TUNING = Table(
         Column("n_trials", INTEGER, "settings tried for the method: its budget, or its whole space", low=1),
     ),
 )  # fmt: skip
-
-PRETRAIN_SAMPLES = Table(
-    "pretrain_samples",
-    "One row for each sample of the prior task's pool, as the model sees it before fine-tuning.",
-    ("model", "prior_set", "uid"),
-    (
-        _MODEL,
-        Column("prior_set", TEXT, "name of the prior task"),
-        Column("uid", TEXT, "id of the row"),
-        Column("text_hash", TEXT, "hash of the text, for removing duplicates"),
-        Column("label", TEXT, "label of the row"),
-        Column("prior_pred", TEXT, "predicted label"),
-        Column("prior_correct", FLAG, "whether that is the label"),
-        Column("prior_loss", SINGLE, "-log p of the label", low=0),
-        Column("prior_p_true", SINGLE, "probability of the label", low=0, high=1),
-        Column("prior_margin", SINGLE, "highest minus second highest probability", low=0, high=1),
-        Column("prior_entropy", SINGLE, "entropy of the probabilities, nats", low=0),
-        Column("prior_energy", SINGLE, "-logsumexp of the logits"),
-        Column("n_tokens", INTEGER, "tokens of the row as the model reads it", low=0),
-        Column("n_chars", INTEGER, "characters of the row's text", low=0),
-    ),
-)
 
 OVERLAP = Table(
     "overlap",
@@ -195,7 +183,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         RUNS, METRICS, TUNING, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS,
-        PRETRAIN_SAMPLES, OVERLAP, MISSING, PREDICTIONS,
+        PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, MISSING, PREDICTIONS,
     )
 }  # fmt: skip
 

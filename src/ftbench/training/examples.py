@@ -38,9 +38,10 @@ def from_table(table: Any, labels: list[str], kind: str) -> Examples:
     import numpy as np
 
     second = table.column("text_b").to_pylist()
+    targets: np.ndarray | None = None
     if kind == "regression":
         targets = table.column("value").to_numpy(zero_copy_only=False).astype(np.float32)
-    else:
+    elif kind != "text":
         index = {name: position for position, name in enumerate(labels)}
         names = table.column("label").to_pylist()
         unknown = sorted({str(name) for name in names if name not in index})

@@ -21,6 +21,7 @@ from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
 from ftbench.training.optimization import total_steps
+from ftbench.training.prior_task import PriorTask
 from ftbench.training.processes import Processes
 from ftbench.training.weights import plain_state, weights_hash
 
@@ -50,6 +51,7 @@ class Fitted:
     total_parameters: int
     train_rows: int
     total_steps: int
+    facts: dict[str, Any]
 
 
 def fit(
@@ -64,6 +66,8 @@ def fit(
     select: Examples | None = None,
     score: Callable[[np.ndarray], float] | None = None,
     init_seed: int | None = None,
+    prior: PriorTask | None = None,
+    language_model: Callable[[str], torch.nn.Module] | None = None,
 ) -> Fitted:
     """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better.
     `init_seed` is that of new weights; without it the run's own."""
@@ -72,8 +76,9 @@ def fit(
     _deterministic(place)
     model.to(place)
     context = Context(
-        model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed
-    )
+        model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed,
+        prior=prior, tokenizer=tokenizer, language_model=language_model,
+    )  # fmt: skip
     for method in methods:
         rows = method.examples(rows, context)
     data = encode(tokenizer, rows, training.max_length)
@@ -95,8 +100,10 @@ def fit(
         assert score is not None
         return score(logits(candidate, held_out, place))
 
-    processes = Processes.here()
-    batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, seed, place, processes)
+    processes, size = Processes.here(), training.batch_size
+    for method in methods:
+        size = method.new_rows(size)
+    batches = EpochBatches(data, size, training.accumulation, training.grouping, seed, place, processes)
     outcome = train(
         Job(
             context,
@@ -117,4 +124,5 @@ def fit(
         sum(parameter.numel() for parameter in model.parameters()),
         len(rows),
         steps,
+        {key: value for method in methods for key, value in method.record().items()},
     )

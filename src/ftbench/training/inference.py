@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,22 @@ def autocast(place: torch.device, precision: str) -> Any:
     return torch.autocast(place.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
+def length_batches(lengths: np.ndarray, place: torch.device) -> Iterator[np.ndarray]:
+    """The rows of each batch, rows of similar length together, as many as the device takes well."""
+    import numpy as np
+
+    order = np.argsort(lengths, kind="stable")
+    start, most = 0, CPU_TOKENS if place.type == "cpu" else GPU_TOKENS
+    while start < len(order):
+        rows = most // max(1, int(lengths[order[start]]))
+        # rows ascend in length: shrink until the longest one fits
+        while rows > 1 and rows * int(lengths[order[min(start + rows, len(order)) - 1]]) > most:
+            rows -= 1
+        chosen = order[start : start + max(1, rows)]
+        yield chosen
+        start += len(chosen)
+
+
 def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision: str = "fp32") -> np.ndarray:
     """fp32 logits (rows, labels) in the rows' order, computed in batches of similar length, model in eval mode."""
     import numpy as np
@@ -41,18 +58,13 @@ def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision
 
     if len(data) == 0:
         return np.zeros((0, int(model.config.num_labels)), dtype=np.float32)  # type: ignore[union-attr,arg-type]
-    order = np.argsort(data.lengths, kind="stable")
     found: np.ndarray | None = None
     was_training = model.training
     model.eval()
-    start, most = 0, CPU_TOKENS if place.type == "cpu" else GPU_TOKENS
+    waiting = list(length_batches(data.lengths, place))[::-1]
     with torch.inference_mode():
-        while start < len(order):
-            rows = most // int(data.lengths[order[start]])
-            # rows ascend in length: shrink until the longest one fits
-            while rows > 1 and rows * int(data.lengths[order[min(start + rows, len(order)) - 1]]) > most:
-                rows -= 1
-            chosen = order[start : start + max(1, rows)]
+        while waiting:
+            chosen = waiting.pop()
             batch = collate(data, chosen, place, 8 if place.type == "cuda" else 1)
             try:
                 with autocast(place, precision):
@@ -60,13 +72,12 @@ def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision
             except torch.OutOfMemoryError:
                 if len(chosen) == 1:
                     raise
-                most //= 2
+                waiting += np.array_split(chosen, 2)[::-1]
                 continue
             values = output.float().cpu().numpy()
             if found is None:
-                found = np.empty((len(order), values.shape[1]), dtype=np.float32)
+                found = np.empty((len(data), values.shape[1]), dtype=np.float32)
             found[chosen] = values
-            start += len(chosen)
     model.train(was_training)
     assert found is not None
     return found

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ftbench.training.batches import Batch
     from ftbench.training.dropout import DropoutState
     from ftbench.training.examples import Examples
+    from ftbench.training.prior_task import PriorTask
 
 State = dict[str, Any]  # tensors, and whatever JSON can hold
 
@@ -40,6 +41,10 @@ class Context:
     init_seed: int = 0  # of new weights: the run's seed, or one for all runs of a study
     dropout_state: DropoutState | None = None  # of before the first pass over the present micro-batch; new for each
     steps_per_epoch: int = 0
+    rows: int = 0  # training rows of the present step, over all its micro-batches
+    prior: PriorTask | None = None  # where a method of the run wants it
+    tokenizer: Any = None
+    language_model: Callable[[str], torch.nn.Module] | None = None  # the base model with its own head: masked, causal
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     altered: frozenset[str] = frozenset()  # pretrained weights that P1 changed, where a method saves an adapter
     forward: Callable[[Batch], torch.Tensor] | None = None  # one more forward pass: logits (rows, labels)
@@ -89,6 +94,7 @@ class Method:
     unmergeable: ClassVar[str] = ""  # why what an adapter adds cannot be folded into plain weights; empty where it can
     selects_entries: ClassVar[bool] = False  # trains chosen entries of a tensor; at most one method of a run may
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
+    needs_prior: ClassVar[bool] = False  # wants `Context.prior`, the prior task with its pool
 
     class Config(Strict):
         """Settings of the method; a plug-in replaces it."""
@@ -100,6 +106,15 @@ class Method:
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
         """Reasons why these settings, this kind of task or these companions do not go with the method."""
         return []
+
+    @classmethod
+    def wants_prior(cls, config: Any) -> bool:
+        """Whether these settings want `Context.prior`; only runs that do depend on the prior samples."""
+        return cls.needs_prior
+
+    def new_rows(self, batch_size: int) -> int:
+        """P0 data: how many training rows a step keeps, where others take their place."""
+        return batch_size
 
     def examples(self, examples: Examples, context: Context) -> Examples:
         """P0 data: rows before tokenisation; may add or change training rows."""
@@ -167,6 +182,11 @@ class Method:
     def merge(self, model: torch.nn.Module) -> None:
         """Fold what an adapter added into the plain weights and take it out; not called where `unmergeable`."""
         raise TypeError(f"{self.name} adds nothing that could be merged")
+
+    def record(self) -> dict[str, Any]:
+        """Facts for the run's record, asked once at the end: `forward_rows_extra`, `rehearsed_rows`,
+        `rehearsed_tokens`, `prior_head`, `rehearsal_trace` (rows of that table) and `notes` (words)."""
+        return {}
 
     def state_dict(self) -> State:
         """What a resumed run needs: flat, tensors or JSON values."""

@@ -120,6 +120,54 @@ def classifier_with(
     return model
 
 
+def checkpoint_classifier(snapshot: Path, labels: list[str], kind: str) -> torch.nn.Module:
+    """The snapshot with the head it was saved with, which must have these labels in this order, by name."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(snapshot, local_files_only=True, trust_remote_code=False)
+    found = [str(config.id2label[number]).lower() for number in range(config.num_labels)]
+    expected = [label.lower() for label in labels] if kind == "classification" else None
+    if (expected is None and len(found) != 1) or (expected is not None and found != expected):
+        raise FtbenchError(
+            f"{snapshot}: found a head with the labels {found}; `prior.trained: checkpoint` expects {labels}, by name "
+            "and in this order. Give the data-set entry the checkpoint's order, or let the graph train the prior task."
+        )
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        snapshot, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise FtbenchError(
+            f"{snapshot}: found no trained head for a classification (missing {missing[:3]}); "
+            "let the graph train the prior task (`prior.trained: graph`)."
+        )
+    loaded: torch.nn.Module = model
+    return loaded
+
+
+def language_model(snapshot: Path, objective: str) -> torch.nn.Module:
+    """The snapshot with its own language-model head, `masked` or `causal`; one without such a head is refused."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    kind: Any = AutoModelForMaskedLM if objective == "masked" else AutoModelForCausalLM
+    try:
+        model, report = kind.from_pretrained(
+            snapshot, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+        )
+    except ValueError as error:
+        raise FtbenchError(f"{snapshot}: found no architecture for a {objective} language model ({error})") from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise FtbenchError(
+            f"{snapshot}: found no trained head for a {objective} language model (missing {missing[:3]}). "
+            "Take a checkpoint that was saved with it, or a labelled prior set."
+        )
+    loaded: torch.nn.Module = model
+    return loaded
+
+
 def replace_weights(
     model: torch.nn.Module, weights: Mapping[str, torch.Tensor], only: Callable[[str], bool] = lambda _: True
 ) -> None:

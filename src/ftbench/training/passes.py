@@ -84,7 +84,7 @@ class Passes:
             micro = [part for batch in whole for part in split(batch, self.parts)]
             self.numbers = {id(batch): processes.rank + index * processes.count for index, batch in enumerate(micro)}
             self.waiting = set(self.numbers)
-            rows = processes.total(sum(len(batch) for batch in micro))
+            context.rows = rows = processes.total(sum(len(batch) for batch in micro))
             exceeded: torch.OutOfMemoryError | None = None
             try:
                 if not micro:  # a short last batch has no rows for this process

@@ -1,0 +1,104 @@
+"""The prior task as a run sees it: the rehearsal pool with its statistics, and the prior head on the present encoder.
+
+Stage `finetune` fills a `PriorTask` for runs whose methods ask for one. Rows are tokenised when they are drawn,
+with the length that the statistics were computed with, so that a pool of any size costs its text and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ftbench.config.errors import FtbenchError
+from ftbench.training.batches import Batch, collate
+from ftbench.training.examples import Encoded, Examples
+from ftbench.training.layers import is_encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from ftbench.training.method import Context
+
+
+@dataclass(frozen=True)
+class PriorTask:
+    """Rows of the pool (n of them) and what the model knew of each; all arrays are in the pool's order."""
+
+    kind: str  # classification or regression
+    pool: Examples
+    encode: Callable[[Examples], Encoded]
+    losses: NDArray[np.float64]  # (n,)
+    correct: NDArray[np.bool_]  # (n,)
+    weights: Mapping[str, torch.Tensor]  # of the model before fine-tuning, its head included
+    shared: bool = False  # the runs train the prior task's own head
+    same_labels: bool = False  # the task's labels are the prior's, in the same order
+    width: float = 0.0  # of a regression: how far off a prediction may be and count as right
+    logits: NDArray[np.float32] | None = None  # (n, labels)
+    clusters: NDArray[np.int64] | None = None  # (n,)
+    aux: Mapping[str, list[str]] = field(default_factory=dict)  # name to n values
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def batch(self, rows: NDArray[np.int64], device: torch.device | str) -> Batch:
+        """The given rows as one batch."""
+        import numpy as np
+
+        return collate(self.encode(self.pool.take(rows)), np.arange(len(rows)), device)
+
+    def row_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Cross-entropy or squared error of each row (rows,), from fp32 logits (rows, labels)."""
+        from torch.nn import functional
+
+        assert batch.targets is not None
+        if self.kind == "regression":
+            return (logits.squeeze(-1) - batch.targets.float()).square()
+        return functional.cross_entropy(logits, batch.targets, reduction="none")
+
+    def wrong(self, logits: torch.Tensor, batch: Batch) -> NDArray[np.bool_]:
+        """Which rows are judged wrong, by the rule of the statistics (rows,)."""
+        import numpy as np
+
+        assert batch.targets is not None
+        if self.kind == "regression":
+            off = (logits.detach().squeeze(-1) - batch.targets.float()).abs() > self.width
+        else:
+            off = logits.detach().argmax(dim=1) != batch.targets
+        return np.asarray(off.cpu().numpy(), dtype=bool)
+
+
+class PriorModel:
+    """The present encoder under the head of the prior task: frozen, or shared with the task and trained."""
+
+    def __init__(self, context: Context) -> None:
+        self.prior = needed(context)
+        model = context.model
+        place = next(model.parameters()).device
+        self.head: dict[str, torch.Tensor] = {}
+        if not self.prior.shared:
+            self.head = {
+                name: tensor.to(place) for name, tensor in self.prior.weights.items() if not is_encoder(name, model)
+            }
+
+    @property
+    def described(self) -> str:
+        """Which head the prior rows pass through."""
+        return "frozen" if self.head else "shared"
+
+    def logits(self, context: Context, batch: Batch, changed: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
+        """fp32 logits (rows, labels); `changed` replaces weights of the present encoder by name."""
+        from torch.func import functional_call
+
+        found = functional_call(context.model, {**(changed or {}), **self.head}, (), dict(batch.inputs))
+        logits: torch.Tensor = found.logits
+        return logits.float()
+
+
+def needed(context: Context) -> PriorTask:
+    """The context's prior task, or an `FtbenchError` for a run without one."""
+    if context.prior is None:
+        raise FtbenchError("found no prior task; expected `prior` in the study, with a pool that can be rehearsed")
+    return context.prior
