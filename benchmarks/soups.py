@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -66,11 +67,13 @@ def checkpoints(folder: Path, options: argparse.Namespace) -> list[Path]:
         place = folder / ("start" if number == 0 else f"run{number}")
         place.mkdir()
         config.save_pretrained(place)
-        seed = torch.Generator().manual_seed(number)
+        # drawn once and repeated: what matters here is how many numbers there are, and that models differ
+        drawn = torch.randn(1 << 22, generator=torch.Generator().manual_seed(number))
+        drawn *= 0.02 if number == 0 else 0.021
 
-        def make(name: str, seed: torch.Generator = seed, number: int = number) -> torch.Tensor:
-            scale = 0.02 if number == 0 else 0.021
-            return scale * torch.randn(layout[name][0], generator=seed)
+        def make(name: str, drawn: torch.Tensor = drawn) -> torch.Tensor:
+            count = math.prod(layout[name][0])
+            return drawn.repeat(-(-count // len(drawn)))[:count].reshape(layout[name][0])
 
         write_file(place / "model.safetensors", layout, make)
         places.append(place)
