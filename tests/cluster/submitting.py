@@ -16,18 +16,6 @@ from training_job import PATIENCE
 RULES = ("fetch", "prepare", "split", "audit", "base", "upstream", "pretrain_samples", "finetune", "soup", "predict",
          "score", "collect", "compare", "report")  # fmt: skip
 CELL = "runs/reviews/smoke_encoder/{method}/default/s{seed}"
-# a step that takes its time, so that a fault can be timed; the marker file says when to be quick
-SLOW = """
-    def after_step(self, context: Context) -> None:
-        import time
-        from pathlib import Path
-
-        while Path("slow").exists() and context.step >= 8:
-            time.sleep(0.05)
-            if context.step < 8 or Path("go").exists():
-                break
-
-    def gradients_ready(self"""
 # faster than a site wants it; and what a test cluster of one machine needs
 QUICK = [
     "--slurm-init-seconds-before-status-checks", "1", "--slurm-no-account", "--latency-wait", "5",

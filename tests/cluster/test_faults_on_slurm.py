@@ -1,0 +1,175 @@
+"""What a cluster does to jobs: each fault on a real SLURM, and the same weights and tables in the end."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import psutil
+from cluster.loopback import Loopback, until
+from cluster.submitting import CELL, Submitting
+from project import Project
+from training_job import TrainingJob
+
+METHOD, SETTINGS = "dps_dense", {"update_ratio": 0.2}
+# steps that take their time while a file says so: a fault has to come in the middle of a training
+SLOW = """
+    def after_step(self, context: Context) -> None:
+        import time
+        from pathlib import Path
+
+        if Path("slow").exists():
+            time.sleep(0.4)
+
+    def gradients_ready(self"""
+
+
+def slowed(project: Project) -> Path:
+    """Make the method's steps slow; gives the file that keeps them so."""
+    project.edit("src/ftbench/methods/dps_dense.py", "\n    def gradients_ready(self", SLOW)
+    (project.folder / "slow").touch()
+    return project.folder / "slow"
+
+
+class Training:
+    """One training as a SLURM job of its own, by the command line that rules call."""
+
+    def __init__(self, job: TrainingJob, slurm: Loopback) -> None:
+        self.job, self.slurm, self.log = job, slurm, job.folder / "job.log"
+        self.id = ""
+
+    def submit(self, partition: str) -> None:
+        environment = self.job.project.environment(FTBENCH_CHECKPOINT_SECONDS="0", FTBENCH_WARM="off")
+        asked = f"sbatch --parsable --requeue -p {partition} --gpus=1 --mem=3000 --open-mode=append -o {self.log}"
+        words = [*asked.split(), "-D", str(self.job.project.folder), "--wrap", f"exec {shlex.join(self.job.words())}"]
+        done = subprocess.run(
+            words, env={**environment, **self.slurm.environment}, capture_output=True, text=True, check=True
+        )
+        self.id = done.stdout.strip()
+
+    def step(self) -> int:
+        return max((int(path.name.rpartition("-")[2]) for path in self.job.checkpoints()), default=0)
+
+    def runs(self) -> bool:
+        return self.id in self.slurm.queue("RUNNING")
+
+    def goes_on(self) -> None:
+        """Wait until the training is back from its last fault and further than it was."""
+        resumed, step = self.text().count("resumed after step"), self.step()
+        until("the job to run again", self.runs)
+        until(
+            "the training to go on",
+            lambda: self.text().count("resumed after step") > resumed and self.step() > step,
+            120,
+        )
+
+    def text(self) -> str:
+        return self.log.read_text() if self.log.is_file() else ""
+
+    def kill(self) -> None:
+        """End its processes as the end of a machine does."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                line = process.cmdline()
+                if str(self.job.folder) in " ".join(line) or (line and line[0].startswith(f"slurmstepd: [{self.id}.")):
+                    process.kill()
+
+
+def test_a_training_that_is_preempted_loses_its_node_and_is_told_to_stop_ends_with_the_same_weights(
+    finished: Project, project: Project, slurm: Loopback, tmp_path: Path
+) -> None:
+    slow = slowed(project)
+    training = Training(TrainingJob(project, tmp_path / "job", METHOD, SETTINGS), slurm)
+    training.job.folder.mkdir()
+    training.submit("preempt")
+    until("the third step", lambda: training.step() >= 3, 120)
+
+    # a job of a higher partition takes both nodes
+    urgent = slurm.tell(
+        "sbatch", "--parsable", "-p", "urgent", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1"
+    ).strip()
+    until("the urgent job", lambda: urgent not in slurm.queue("PENDING"))
+    assert not training.runs()
+    training.goes_on()
+
+    # its node is lost
+    node = slurm.tell("squeue", "-h", "-j", training.id, "-o", "%N").strip()
+    slurm.stop(node)
+    training.kill()
+    training.goes_on()
+    assert slurm.tell("squeue", "-h", "-j", training.id, "-o", "%N").strip() != node
+    slurm.start(node)
+
+    # it is told to stop: the checkpoint is there within seconds
+    slurm.run("scancel", "--batch", "--signal=USR1", training.id)
+    until("the end of the job", lambda: training.id not in slurm.queue(), 20)
+    assert "run again to go on" in training.text()
+    slow.unlink()
+    training.submit("main")
+    until("the result", lambda: training.job.output("record").is_file(), 120)
+    assert training.text().count("resumed after step") == 3
+    undisturbed = finished.results / CELL.format(method=METHOD, seed=0)
+    assert training.job.output("model").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
+    mine, theirs = (pd.read_parquet(file) for file in (training.job.output("log"), undisturbed / "train.parquet"))
+    pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+    until("both nodes", lambda: slurm.nodes().count("idle") == 2)
+
+
+def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_its_own_death(
+    finished: Project, fresh: Submitting
+) -> None:
+    slurm = fresh.slurm
+    slow = slowed(fresh)
+    before = {job["JobID"] for job in slurm.accounted()}
+    # far too little memory at first, a limit of one minute at every attempt; no process shared between cells
+    words = ("--retries", "4", "--set-resources", "finetune:mem_mb=300 if attempt == 1 else 2500", "finetune:runtime=1")
+    settings = {"FTBENCH_CHECKPOINT_SECONDS": "0", "FTBENCH_WARM": "off"}
+
+    def states(*wanted: str) -> list[str]:
+        mine = [job for job in slurm.accounted() if job["JobID"] not in before and "finetune" in fresh.rules(job)]
+        return [job["JobID"] for job in mine if job["State"].split()[0] in wanted]
+
+    def both_at_work() -> bool:
+        return len(fresh.steps()) == 2 and min(fresh.steps()) >= 3
+
+    with fresh.submitting(*words, **settings) as driver:
+        until("both trainings, with more memory after they had too little", both_at_work, 240)
+        too_small = states("FAILED", "OUT_OF_MEMORY")
+        assert len(too_small) >= 2
+        running = states("RUNNING")
+        slurm.run("scancel", running[0])
+        slurm.stop("slurmctld")
+        slurm.stop("slurmdbd")
+        until("another step without controller", lambda: max(fresh.steps()) >= 6)
+        slurm.start("slurmdbd")
+        slurm.start("slurmctld")
+        until("the time limit", lambda: states("TIMEOUT"), 150)
+        assert driver.poll() is None, fresh.told()
+        until("both trainings again", lambda: len(states("RUNNING")) == 2, 120)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert states("CANCELLED")
+    still = states("RUNNING")
+    assert len(still) == 2  # the scheduler's jobs do not end with the workflow
+    slow.unlink()
+
+    done = fresh.submit(*words, check=False, **settings)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert "was killed; its lock is gone" in text
+    assert "cannot be locked" not in text
+    for name in ("metrics", "comparisons", "soup_ingredients", "pretrain_samples", "overlap", "missing"):
+        theirs = pd.read_parquet(finished.results / "tables" / f"{name}.parquet")
+        pd.testing.assert_frame_equal(fresh.table(name), theirs, check_exact=True)
+    same = ["run_id", "status", "steps", "select_score", "checkpoint_sha256", "examples_seen"]
+    theirs = pd.read_parquet(finished.results / "tables" / "runs.parquet")
+    pd.testing.assert_frame_equal(fresh.table("runs")[same], theirs[same], check_exact=True)
+    for seed in (0, 1):
+        assert fresh.log(METHOD, seed)
+    assert fresh.stale() == {}
+    assert not (fresh.results / ".work" / "finished").exists()
+    assert list((fresh.results / ".work" / "failures").iterdir()) == []
