@@ -184,3 +184,107 @@ def test_a_full_disk_or_quota_is_told_wherever_it_is_met(stage: Any, tmp_path: P
     assert left(tmp_path) == []
     assert "no space left on the device" in failure(tmp_path)["reason"]
     assert "results/model.safetensors" in failure(tmp_path)["reason"]
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_and_no_rest(small_disk: Path) -> None:
+    import torch
+
+    from ftbench.training.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(small_disk / "work")
+    checkpoints.save(1, {"position": [0, 1, 1], "weights": torch.ones(1000)})
+    with pytest.raises(Exception, match="No space left"):
+        checkpoints.save(2, {"position": [0, 2, 2], "weights": torch.ones(200_000)})
+    assert [path.name for path in (small_disk / "work").iterdir()] == ["checkpoint-0000000001"]
+    kept = checkpoints.load()
+    assert kept is not None
+    assert kept["position"] == [0, 1, 1]
+    checkpoints.save(3, {"position": [0, 3, 3], "weights": torch.ones(1000)})
+    assert [path.name for path in (small_disk / "work").iterdir()] == ["checkpoint-0000000003"]
+
+
+# results removed under a running job
+
+
+def test_a_folder_of_results_that_is_removed_under_a_job_is_told_and_the_next_run_makes_it_anew(
+    stage: Any, tmp_path: Path
+) -> None:
+    import shutil
+
+    def run(spec: Any, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+        shutil.rmtree(tmp_path / "out")
+        write_both(spec, inputs, outputs)
+
+    stage(run)
+    assert main(arguments(tmp_path)) == 1
+    assert f"the folder {tmp_path / 'out'} was removed while this job ran" in failure(tmp_path)["reason"]
+    assert not (tmp_path / "out").exists()
+    stage(write_both)
+    assert main(arguments(tmp_path)) == 0
+    assert left(tmp_path) == BOTH
+    assert no_failure(tmp_path)
+
+
+# jobs of a scheduler
+
+
+@pytest.fixture
+def scheduled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job was started by a workflow on another machine."""
+    monkeypatch.setenv("FTBENCH_DRIVER", ":login-node:1")
+
+
+def test_a_job_of_a_scheduler_waits_for_the_one_that_holds_its_cell(
+    stage: Any, tmp_path: Path, sleeper: subprocess.Popen[str], scheduled: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from threading import Timer
+
+    stage(write_both)
+    Timer(1.0, sleeper.kill).start()
+    assert main(arguments(tmp_path)) == 0
+    assert "waiting for it" in capsys.readouterr().out
+    assert left(tmp_path) == BOTH
+
+
+def test_what_a_job_of_a_scheduler_has_finished_is_taken_over_when_the_workflow_has_lost_it(
+    stage: Any, tmp_path: Path, scheduled: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ftbench import finished
+
+    runs: list[int] = []
+    given = tmp_path / "given"
+    given.write_text("one")
+
+    def run(spec: Any, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+        runs.append(spec.number)
+        outputs["model"].write_text(f"model {len(runs)}")
+        outputs["record"].write_text("{}")
+
+    def again(**changes: Any) -> str:
+        for file in (tmp_path / "out").glob("*"):  # as Snakemake does before it starts a job that it calls incomplete
+            file.unlink()
+        words = arguments(tmp_path, **changes)
+        place = words.index("--outputs")
+        assert main([*words[:place], "--inputs", f"given={given}", *words[place:]]) == 0
+        assert left(tmp_path) == BOTH
+        return (tmp_path / "out" / "model.bin").read_text()
+
+    stage(run)
+    assert again() == "model 1"
+    younger = time.time() + 5
+    os.utime(given, (younger, younger))  # another time, the same content
+    assert again() == "model 1"
+    assert "that result is taken" in capsys.readouterr().out
+    assert again(spec='{"number": 2}') == "model 2"
+    assert again(source="other") == "model 3"
+    given.write_text("two")
+    assert again() == "model 4"
+    assert again() == "model 4"
+    finished.forget(tmp_path / ".work")
+    assert again() == "model 5"
+
+
+def test_a_job_of_a_workflow_on_this_machine_keeps_nothing(stage: Any, tmp_path: Path) -> None:
+    stage(write_both)
+    assert main(arguments(tmp_path)) == 0
+    assert not (tmp_path / ".work" / "finished").exists()

@@ -52,14 +52,18 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".partial-{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        tensors: dict[str, Any] = {}
-        skeleton = _pack(state, "", tensors)
-        save_weights(tensors, partial / "tensors.safetensors")
-        (partial / "state.json").write_text(json.dumps(skeleton))
-        for file in partial.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+        try:
+            partial.mkdir()
+            tensors: dict[str, Any] = {}
+            skeleton = _pack(state, "", tensors)
+            save_weights(tensors, partial / "tensors.safetensors")
+            (partial / "state.json").write_text(json.dumps(skeleton))
+            for file in partial.iterdir():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        except BaseException:  # a full disk: what was begun must not fill it further, and the one before stays
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         final = self.folder / f"checkpoint-{number:010d}"
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
