@@ -7,12 +7,13 @@ WORKERS ?= 2
 FTBENCH_DATA_ROOT ?= $(abspath $(wildcard ../shared/data))
 export FTBENCH_DATA_ROOT
 
-.PHONY: help setup demo test check format lint types workflow-lint pytest schema clean
+.PHONY: help setup demo test check format lint types workflow-lint pytest faults schema clean
 
 help:
 	@echo "make demo    install, run the default study, print the leaderboard"
 	@echo "make test    install with the development tools, run every check and test"
 	@echo "make setup   install only;  make check   everything but the tests;  make format   reformat"
+	@echo "make faults  a hundred random kills and a thousand mutated configurations (an hour)"
 
 .venv/.created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"found Python {v[0]}.{v[1]}; expected 3.11 or newer. Name another: make PYTHON=python3.12 ..." if v < (3, 11) else 0)'
@@ -61,6 +62,11 @@ workflow-lint: .venv/.development
 
 pytest: .venv/.development
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+# what takes longer than a check may: kills, mutated configuration, the whole small study on a SLURM of this machine
+faults: .venv/.development
+	FTBENCH_KILLS=100 $(BIN)/pytest tests/test_kills.py -s
+	FTBENCH_EXAMPLES=1000 $(BIN)/pytest tests/test_fuzzing.py
 
 schema: .venv/.development
 	$(BIN)/ftbench schema

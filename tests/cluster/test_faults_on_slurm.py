@@ -60,7 +60,6 @@ class Training:
     def goes_on(self) -> None:
         """Wait until the training is back from its last fault and further than it was."""
         resumed, step = self.text().count("resumed after step"), self.step()
-        until("the job to run again", self.runs)
         until(
             "the training to go on",
             lambda: self.text().count("resumed after step") > resumed and self.step() > step,
@@ -71,12 +70,12 @@ class Training:
         return self.log.read_text() if self.log.is_file() else ""
 
     def kill(self) -> None:
-        """End its processes as the end of a machine does."""
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                line = process.cmdline()
-                if str(self.job.folder) in " ".join(line) or (line and line[0].startswith(f"slurmstepd: [{self.id}.")):
-                    process.kill()
+        """End its processes as the end of a machine does: first the one that could still tell the controller."""
+        for sign in (f"slurmstepd: [{self.id}.", str(self.job.folder)):
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):
+                    if sign in " ".join(process.cmdline()):
+                        process.kill()
 
 
 def test_a_training_that_is_preempted_loses_its_node_and_is_told_to_stop_ends_with_the_same_weights(

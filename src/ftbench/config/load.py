@@ -122,7 +122,18 @@ def _entries(kind: type[Model], folder: str, root: Path, errors: list[str], file
         except FtbenchError as error:
             errors.append(str(error))
             continue
+        if content is not None and not isinstance(content, dict):
+            errors.append(
+                problem(file=shown, found=f"{type(content).__name__}", expected="a mapping of names to entries")
+            )
+            continue
         for name, value in (content or {}).items():
+            if not isinstance(name, str) or not re.match(NAME_PATTERN, name) or len(name) > 80:
+                expected = "a name of letters, digits, `_`, `.` and `-`, in quotes if it looks like a number"
+                errors.append(
+                    problem(file=shown, key=str(name)[:80], found=f"the name {name!r:.90}", expected=expected)
+                )
+                continue
             if name in found:
                 errors.append(
                     problem(

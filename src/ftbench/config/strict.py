@@ -51,9 +51,10 @@ def problems(error: ValidationError, kind: type[BaseModel], file: str | Path, pr
     """The problems of a validation error, one line each, with suggestions for misspelt keys."""
     lines = []
     for item in error.errors(include_url=False):
-        location = [str(part) for part in item["loc"] if not _is_branch(part)]
+        whole = item["loc"]  # its last part is always a key, even one that looks like a branch
+        location = [str(part) for place, part in enumerate(whole) if place == len(whole) - 1 or not _is_branch(part)]
         key = ".".join(([prefix] if prefix else []) + location)
-        if item["type"] == "extra_forbidden":
+        if item["type"] == "extra_forbidden" and location:
             known = _fields_at(kind, location[:-1])
             lines.append(problem(file=file, key=key, found="a key that is not known", fix=nearest(location[-1], known)))
         elif item["type"] == "missing":
