@@ -36,8 +36,17 @@ def limits(share: int) -> settings:
 
 
 # what a hand or a hostile file may put where something else was meant
-HOSTILE = ["../../outside", "/etc/passwd", "a b", "$(touch hacked)", "`touch hacked`", "; touch hacked", "{task}",
-           "a/../b", "..", "", "~", "*", "name\nnext", "\x00", "é", "{}", "null", "-rf", "s" * 300, "%s", "<script>"]  # fmt: skip
+HOSTILE = [
+    "../../outside",
+    "/etc/passwd",
+    "a b",
+    "$(touch hacked)",
+    "`touch hacked`",
+    "; touch hacked",
+    "{task}",
+    "a/../b",
+]
+HOSTILE += ["..", "", "~", "*", "name\nnext", "\x00", "é", "{}", "null", "-rf", "s" * 300, "%s", "<script>"]
 LEAVES = st.one_of(
     st.sampled_from(HOSTILE), st.none(), st.booleans(), st.integers(-3, 10**12), st.floats(),
     st.text(max_size=12), st.sampled_from(["reviews", "topics", "vanilla", "tiny", "train", "accuracy", "shared"]),

@@ -21,7 +21,7 @@ from pathlib import Path
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "munge", "mariadb-server")
 TOOLS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch", "srun", "sacct", "unshare")
 NODES, CPUS, MEMORY, GPUS = 2, 4, 12000, 2  # of each node, whatever the machine has; memory in MB
-PATIENCE = 60.0
+PATIENCE = 120.0  # seconds; a slow machine must not fail a test
 # no service of the packages is to start by itself while they are installed
 POLICY = Path("/usr/sbin/policy-rc.d")
 

@@ -23,7 +23,7 @@ SLOW = """
         from pathlib import Path
 
         if Path("slow").exists():
-            time.sleep(0.4)
+            time.sleep(1.0)
 
     def gradients_ready(self"""
 
@@ -63,7 +63,7 @@ class Training:
         until(
             "the training to go on",
             lambda: self.text().count("resumed after step") > resumed and self.step() > step,
-            120,
+            180,
         )
 
     def text(self) -> str:
