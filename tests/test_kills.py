@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -40,9 +41,9 @@ def victims(project: Project) -> list[psutil.Process]:
 
 def test_random_kills_change_no_weight_and_no_table(finished: Project, project: Project) -> None:
     project.edit("src/ftbench/methods/dps_dense.py", "\n    def gradients_ready(self", SLOW)
-    for seed in (0, 1):  # one cell more, of another stage each: scores, and predictions
-        name = ("metrics", "predictions")[seed]
-        (project.results / f"predictions/runs/reviews/smoke_encoder/vanilla/default/s{seed}/{name}.parquet").unlink()
+    vanilla = project.results / "predictions/runs/reviews/smoke_encoder/vanilla/default"
+    for file in ("s0/metrics", "s1/metrics", "s1/predictions"):  # a score and a prediction to be made as well
+        (vanilla / f"{file}.parquet").unlink()
     chance = random.Random(KILLS)
     driver: subprocess.Popen[str] | None = None
     killed: dict[str, int] = {}
@@ -66,10 +67,14 @@ def test_random_kills_change_no_weight_and_no_table(finished: Project, project: 
             killed[kind] = killed.get(kind, 0) + 1
         if not (project.results / ".work").is_dir():
             continue
-        if driver.poll() == 0:  # done: begin anew with another change that alters no weight
+        if driver.poll() == 0:  # done: one method is made anew
             chosen = chance.choice(["dps_dense", "linear_probe", "vanilla"])
-            for file in (project.results / f"runs/reviews/smoke_encoder/{chosen}").rglob("run.json"):
-                file.unlink()
+            for name in (
+                "tables",
+                f"runs/reviews/smoke_encoder/{chosen}",
+                f"predictions/runs/reviews/smoke_encoder/{chosen}",
+            ):
+                shutil.rmtree(project.results / name)
     assert driver is not None
     driver.communicate(timeout=PATIENCE * 3)
     wait_for("the end of what is left", lambda: not processes(project), 60)

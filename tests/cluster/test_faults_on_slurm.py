@@ -104,9 +104,10 @@ def test_a_training_that_is_preempted_loses_its_node_and_is_told_to_stop_ends_wi
     slurm.start(node)
 
     # it is told to stop: the checkpoint is there within seconds
+    stopped = training.text().count("run again to go on")  # one from the pre-emption
     slurm.run("scancel", "--batch", "--signal=USR1", training.id)
-    until("the end of the job", lambda: training.id not in slurm.queue(), 20)
-    assert "run again to go on" in training.text()
+    until("the checkpoint", lambda: training.text().count("run again to go on") > stopped, 20)
+    until("the end of the job", lambda: training.id not in slurm.queue())
     slow.unlink()
     training.submit("main")
     until("the result", lambda: training.job.output("record").is_file(), 120)
@@ -124,8 +125,8 @@ def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_it
     slurm = fresh.slurm
     slow = slowed(fresh)
     before = {job["JobID"] for job in slurm.accounted()}
-    # far too little memory at first, a limit of one minute at every attempt; no process shared between cells
-    words = ("--retries", "4", "--set-resources", "finetune:mem_mb=300 if attempt == 1 else 2500", "finetune:runtime=1")
+    # far too little memory at first; no process shared between cells, so that each one's memory is counted
+    words = ("--retries", "4", "--set-resources", "finetune:mem_mb=300 if attempt == 1 else 2500")
     settings = {"FTBENCH_CHECKPOINT_SECONDS": "0", "FTBENCH_WARM": "off"}
 
     def states(*wanted: str) -> list[str]:
@@ -136,19 +137,20 @@ def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_it
         return len(fresh.steps()) == 2 and min(fresh.steps()) >= 3
 
     with fresh.submitting(*words, **settings) as driver:
-        until("both trainings, with more memory after they had too little", both_at_work, 240)
+        until("both trainings, with more memory after they had too little", both_at_work, 400)
         too_small = states("FAILED", "OUT_OF_MEMORY")
         assert len(too_small) >= 2
         running = states("RUNNING")
         slurm.run("scancel", running[0])
+        slurm.run("scontrol", "update", f"JobId={running[1]}", "TimeLimit=1")
         slurm.stop("slurmctld")
         slurm.stop("slurmdbd")
         until("another step without controller", lambda: max(fresh.steps()) >= 6)
         slurm.start("slurmdbd")
         slurm.start("slurmctld")
-        until("the time limit", lambda: states("TIMEOUT"), 150)
+        until("the time limit", lambda: states("TIMEOUT"), 200)
         assert driver.poll() is None, fresh.told()
-        until("both trainings again", lambda: len(states("RUNNING")) == 2, 120)
+        until("both trainings again", lambda: len(states("RUNNING")) == 2, 200)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     assert states("CANCELLED")
