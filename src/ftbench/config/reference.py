@@ -132,7 +132,7 @@ def _words(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join("null" if item is type(None) else _words(item) for item in arguments)
-    if origin is list:
+    if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
         return f"list of {_words(arguments[0])}"
     if origin is tuple:
         return "[" + ", ".join(_words(item) for item in arguments) + "]"
