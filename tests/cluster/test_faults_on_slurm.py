@@ -110,7 +110,7 @@ def test_a_training_that_is_preempted_loses_its_node_and_is_told_to_stop_ends_wi
     until("the end of the job", lambda: training.id not in slurm.queue())
     slow.unlink()
     training.submit("main")
-    until("the result", lambda: training.job.output("record").is_file(), 120)
+    until("the result", lambda: training.job.output("record").is_file(), 400)
     assert training.text().count("resumed after step") == 3
     undisturbed = finished.results / CELL.format(method=METHOD, seed=0)
     assert training.job.output("model").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
