@@ -67,6 +67,7 @@ pytest: .venv/.development
 faults: .venv/.development
 	FTBENCH_KILLS=100 $(BIN)/pytest tests/test_kills.py -s
 	FTBENCH_EXAMPLES=1000 $(BIN)/pytest tests/test_fuzzing.py
+	FTBENCH_CLUSTER=all $(BIN)/pytest tests/cluster
 
 schema: .venv/.development
 	$(BIN)/ftbench schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+import pytest
 from cluster.loopback import Loopback, until
 from cluster.submitting import CELL, Submitting
 from project import Project
@@ -119,6 +121,7 @@ def test_a_training_that_is_preempted_loses_its_node_and_is_told_to_stop_ends_wi
     until("both nodes", lambda: slurm.nodes().count("idle") == 2)
 
 
+@pytest.mark.skipif("FTBENCH_CLUSTER" not in os.environ, reason="takes many minutes: `make faults` runs it")
 def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_its_own_death(
     finished: Project, fresh: Submitting
 ) -> None:
