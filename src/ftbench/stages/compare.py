@@ -21,7 +21,8 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `runs`, `metrics`, `forgetting`; outputs `comparisons`, `standings` and `pareto`.
+    """Inputs `runs`, `metrics`; outputs `comparisons` and `standings`, and `pareto` where it is asked for, with the
+    damage of the optional input `forgetting`.
 
     The optional input `results`, the study's folder, is where predictions are; without it only seeds are resampled.
     A study without a baseline has the comparisons of all pairs only.
@@ -49,7 +50,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     write_table(
         "standings", [{"study": spec.study, **row} for row in standings(study, scores, runs)], outputs["standings"]
     )
+    if "pareto" not in outputs:
+        return
     wanted = compute.is_in(metrics.column("role"), value_set=pa.array(["id", "prior"]))
-    forgetting = read_table("forgetting", inputs["forgetting"]).to_pylist()
+    forgetting = read_table("forgetting", inputs["forgetting"]).to_pylist() if "forgetting" in inputs else []
     points = pareto_rows(study, runs, metrics.filter(wanted).to_pylist(), forgetting)
     write_table("pareto", [{"study": spec.study, **row} for row in points], outputs["pareto"])
