@@ -26,10 +26,11 @@ import json, resource, sys, time
 from pathlib import Path
 from ftbench.stages.compare import Spec, run
 spec, root = json.loads(sys.argv[1]), Path(sys.argv[2])
-tables = {name: root / "tables" / f"{name}.parquet" for name in ("runs", "metrics", "comparisons", "standings")}
-inputs = {"runs": tables["runs"], "metrics": tables["metrics"], "results": root}
+READ, WRITTEN = ("runs", "metrics", "forgetting"), ("comparisons", "standings", "pareto")
+tables = {name: root / "tables" / f"{name}.parquet" for name in (*READ, *WRITTEN)}
+inputs = {name: tables[name] for name in READ} | {"results": root}
 before, start = time.perf_counter(), time.process_time()
-run(Spec(**spec), inputs, {name: tables[name] for name in ("comparisons", "standings")})
+run(Spec(**spec), inputs, {name: tables[name] for name in WRITTEN})
 seconds, cpu = time.perf_counter() - before, time.process_time() - start
 print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 """
@@ -100,6 +101,7 @@ def make(root: Path, study: Any, rows: int) -> None:
     (root / "tables").mkdir()
     write_table("runs", runs, root / "tables" / "runs.parquet")
     write_table("metrics", scores, root / "tables" / "metrics.parquet")
+    write_table("forgetting", [], root / "tables" / "forgetting.parquet")
 
 
 def timed(root: Path, study: Any) -> dict[str, float]:

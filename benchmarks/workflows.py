@@ -31,7 +31,7 @@ with open("jobs.json") as handle:
 
 
 def inputs(stage):
-    jobs = JOBS[stage]
+    jobs = JOBS.get(stage, {})
     return lambda wildcards: jobs["|".join(wildcards[name] for name in sorted(wildcards.keys()))]
 
 
@@ -106,6 +106,7 @@ def bare_copy(ours: Path, bare: Path) -> int:
 def _bare_rules(text: str, plan: Any) -> str:
     """The rules of a file with their inputs and outputs, expressions over the plan replaced by their values."""
     from ftbench import paths
+    from ftbench.report.results import TABLES
 
     def value(found: re.Match[str]) -> str:
         expression = found.group(0)
@@ -113,7 +114,7 @@ def _bare_rules(text: str, plan: Any) -> str:
             return 'JOBS["collected"]'
         if expression.startswith("PLAN.inputs"):
             return expression.removeprefix("PLAN.")
-        return repr(eval(expression, {**vars(paths), "PLAN": plan}))
+        return repr(eval(expression, {**vars(paths), "TABLES": TABLES, "PLAN": plan}))
 
     lines: list[str] = []
     keep = False
@@ -127,7 +128,7 @@ def _bare_rules(text: str, plan: Any) -> str:
             if keep:
                 lines.append(line)
         elif line.startswith("        ") and keep:
-            lines.append(re.sub(r"PLAN\.\w+(\([^()]*\))?", value, line))
+            lines.append(re.sub(r"PLAN\.\w+(\((?:[^()]|\([^()]*\))*\))?", value, line))
         elif line and not line.startswith(" "):
             keep = False
     return "\n".join([*lines, *_ENDING, ""])

@@ -139,8 +139,8 @@ def test_without_predictions_seeds_are_still_compared(folder: Folder) -> None:
     folder.finish()
     write_table("metrics", before, folder.table("metrics"))
     spec = {"study": "demo", "resolved": folder.study.model_dump(mode="json")}
-    inputs = {"runs": folder.table("runs"), "metrics": folder.table("metrics"), "results": folder.places.root}
-    folder.stage("compare", spec, inputs, {name: folder.table(name) for name in ("comparisons", "standings")})
+    inputs = {name: folder.table(name) for name in ("runs", "metrics", "forgetting")} | {"results": folder.places.root}
+    folder.stage("compare", spec, inputs, {name: folder.table(name) for name in ("comparisons", "standings", "pareto")})
     rows = chosen(folder.rows("comparisons"), metric="accuracy", eval_set="test", scope="baseline")
     assert {row["test"] for row in rows if row["variant"] == "a"} == {"paired_t", "permutation", "aso"}
     assert {row["test"] for row in rows if row["variant"] == "b"} >= {"hierarchical", "mcnemar"}

@@ -12,8 +12,9 @@ from ftbench.config.errors import FtbenchError
 from ftbench.training.batches import Batch
 from ftbench.training.inference import logits
 from ftbench.training.job import Job, Outcome
-from ftbench.training.loop import _Run, train
+from ftbench.training.loop import train
 from ftbench.training.memory import split
+from ftbench.training.passes import Passes
 
 ROWS = settings().batch_size
 
@@ -24,15 +25,15 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     passes: list[int] = []
 
     def limited(rows: int) -> list[int]:
-        whole = _Run.forward
+        whole = Passes.forward
 
-        def forward(self: _Run, batch: Batch) -> torch.Tensor:
+        def forward(self: Passes, batch: Batch) -> torch.Tensor:
             passes.append(len(batch))
             if len(batch) > rows:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
             return whole(self, batch)
 
-        monkeypatch.setattr(_Run, "forward", forward)
+        monkeypatch.setattr(Passes, "forward", forward)
         return passes
 
     return limited

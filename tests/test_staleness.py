@@ -104,10 +104,10 @@ def test_a_study_written_in_another_order_and_layout_reruns_nothing(project: Pro
     assert project.stale() == {}
 
 
-def test_licence_and_notes_of_a_data_set_rerun_nothing(project: Project) -> None:
+def test_licence_and_notes_of_a_data_set_change_what_the_report_cites_and_nothing_else(project: Project) -> None:
     about = "\n  licence: CC0-1.0\n  licence_class: open\n  notes: words\n  citation: words"
     project.edit("config/datasets/smoke.yaml", "\n  title: Reviews of the tests", f"\n  title: Other words{about}")
-    assert project.stale() == {}
+    assert project.stale() == {"report": {"study"}}
 
 
 def test_comments_docstrings_and_blank_lines_rerun_nothing(project: Project) -> None:

@@ -17,6 +17,8 @@ from cluster.submitting import CELL, Submitting
 from project import Project
 from training_job import TrainingJob
 
+pytestmark = pytest.mark.skipif("FTBENCH_CLUSTER" not in os.environ, reason="takes many minutes: `make faults` runs it")
+
 METHOD, SETTINGS = "dps_dense", {"update_ratio": 0.2}
 # steps that take their time while a file says so: a fault has to come in the middle of a training
 SLOW = """
@@ -121,7 +123,6 @@ def test_a_training_that_is_preempted_loses_its_node_and_is_told_to_stop_ends_wi
     until("both nodes", lambda: slurm.nodes().count("idle") == 2)
 
 
-@pytest.mark.skipif("FTBENCH_CLUSTER" not in os.environ, reason="takes many minutes: `make faults` runs it")
 def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_its_own_death(
     finished: Project, fresh: Submitting
 ) -> None:

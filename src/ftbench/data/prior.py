@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+SEED = 0  # one prior model for the whole study, whatever the seeds of its runs
+
 
 def hashes(table: pa.Table) -> list[str]:
     """A hash of each row's text, equal for texts that differ only in case and punctuation."""

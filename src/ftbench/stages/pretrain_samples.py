@@ -78,8 +78,7 @@ def _trained(spec: Spec, file: Path) -> pa.Array | None:
     """The uids of the rows that the model was trained on; None where that is the whole pool."""
     from pyarrow import compute, parquet
 
-    from ftbench.data.prior import trained_rows
-    from ftbench.stages.upstream import SEED
+    from ftbench.data.prior import SEED, trained_rows
     from ftbench.training.seeds import numpy_generator
 
     if spec.rows is None:

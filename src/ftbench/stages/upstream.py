@@ -15,8 +15,6 @@ from ftbench.config.strict import Strict
 from ftbench.config.study import Training
 from ftbench.outputs import Outputs
 
-SEED = 0  # one prior model for the whole study, whatever the seeds of its runs
-
 
 class Spec(Strict):
     prior: str
@@ -34,7 +32,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
 
     from ftbench import provenance
     from ftbench.data.parquet import read_parquet_file
-    from ftbench.data.prior import trained_rows
+    from ftbench.data.prior import SEED, trained_rows
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
     from ftbench.training.models import checkpoint_classifier, load_tokenizer, new_classifier

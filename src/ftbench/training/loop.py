@@ -186,8 +186,7 @@ def train(job: Job) -> Outcome:
 
     run = _Run(job)
     context, outcome = job.context, run.outcome
-    context.forward, context.task_loss, context.batches = run.passes.forward, run.passes.task_loss, job.batches.epoch
-    context.repeat_dropout = run.passes.repeat_dropout
+    context.batches = job.batches.epoch
     context.steps_per_epoch = job.batches.steps_per_epoch
     context.model.train()
     phases = run.phases()
