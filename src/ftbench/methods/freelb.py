@@ -105,7 +105,7 @@ class FreeLb(Method):
                 masks: AbstractContextManager[None] = nullcontext()
                 if number:
                     shared = self.config.dropout == "shared"
-                    masks = same_masks(state) if shared else own_masks(context, self.name)
+                    masks = same_masks(state) if shared else own_masks(context, self.name, number)
                 with masks, shifted(context.model, perturbation):
                     shares.append(backward(batch))
                 if number + 1 < count and perturbation.grad is not None:
