@@ -73,4 +73,5 @@ def test_the_tables_are_those_of_a_local_run(finished: Project, submitted: Submi
 
 def test_nothing_is_left_to_do_and_nothing_kept_for_later(submitted: Submitting) -> None:
     assert submitted.stale() == {}
-    assert {path.name for path in (submitted.results / ".work").iterdir()} == {"locks", "made", "sources"}
+    kept = {"locks", "made", "sources", "collected"}
+    assert {path.name for path in (submitted.results / ".work").iterdir()} == kept
