@@ -36,7 +36,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("comparing",),
     ("methods", "soups", "attacks", "metrics"),
-    ("merging",),
+    ("merging", "attacking"),
     ("training", "data", "tables", "statistics"),
     ("provenance", "fingerprint", "plugins", "outputs", "matrix", "acceptance"),
     ("config", "paths"),
