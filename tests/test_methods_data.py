@@ -15,7 +15,7 @@ from test_conformance import NumberedWords, settings, tiny_model, tiny_rows
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.study import Training
-from ftbench.data.lexicon import lexicon_file, read_synonyms
+from ftbench.data.lexicon import lexicon_path, read_synonyms
 from ftbench.data.word_edits import deleted, inserted, replaceable, replaced, swapped
 from ftbench.methods.eda import Eda
 from ftbench.methods.shallow_ensemble import ShallowEnsemble
@@ -170,7 +170,7 @@ def test_a_changed_missing_or_empty_list_is_refused(tmp_path: Path, lexicon: str
     with pytest.raises(FtbenchError, match="synonyms_sha256"):
         read_synonyms(Path(lexicon), "0" * 64)
     with pytest.raises(FtbenchError, match=r"found no file `nowhere\.txt`"):
-        lexicon_file("nowhere.txt")
+        lexicon_path("nowhere.txt")
     (tmp_path / "lone.txt").write_text("one\ntwo\n")
     with pytest.raises(FtbenchError, match="found no two words that mean the same"):
         read_synonyms(tmp_path / "lone.txt")
@@ -179,7 +179,7 @@ def test_a_changed_missing_or_empty_list_is_refused(tmp_path: Path, lexicon: str
 @pytest.mark.skipif(not WORDNET.is_file(), reason=f"no WordNet at {WORDNET}; set FTBENCH_DATA_ROOT")
 def test_wordnet_gives_synonyms_of_common_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTBENCH_DATA_ROOT", str(WORDNET.parents[1]))
-    synonyms = read_synonyms(lexicon_file("open_english_wordnet/synsets.parquet"))
+    synonyms = read_synonyms(lexicon_path("open_english_wordnet/synsets.parquet"))
     assert {"movie", "picture"} <= set(synonyms["film"])
     assert "automobile" in synonyms["car"]
     rows = Examples(["p"], ["A quick car passed the big house near the old school"], None, np.array([0]))

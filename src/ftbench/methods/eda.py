@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ftbench.config.strict import Strict
-from ftbench.data.lexicon import lexicon_file, read_synonyms
+from ftbench.data.lexicon import lexicon_path, read_synonyms
 from ftbench.data.word_edits import Synonyms, deleted, inserted, replaced, swapped
 from ftbench.methods.base import Cost, Method
 from ftbench.training.examples import Examples
@@ -64,7 +64,7 @@ class Eda(Method):
         )
         synonyms: str | None = Field(
             None,
-            description="file of synonyms, as a path or below data_root: Parquet (WordNet synsets, pairs) or lines",
+            description="synonyms, as a path or below data_root: WordNet's folder, Parquet (synsets, pairs), or lines",
         )
         synonyms_sha256: str | None = Field(None, description="what that file has to hash to; null: not compared")
         texts: Literal["both", "a", "b"] = Field("both", description="which text of a pair is edited")
@@ -115,7 +115,7 @@ class Eda(Method):
     def _synonyms(self) -> Synonyms:
         if self.config.synonyms is None:
             return {}
-        return read_synonyms(lexicon_file(self.config.synonyms), self.config.synonyms_sha256)
+        return read_synonyms(lexicon_path(self.config.synonyms), self.config.synonyms_sha256)
 
     def edited(self, text: str, operation: str, synonyms: Synonyms, generator: np.random.Generator) -> str:
         """One variant of a text; spaces between words become single ones."""
