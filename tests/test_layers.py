@@ -28,6 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("family_jobs",),
     ("data_jobs",),
     ("check",),
+    ("check_prior",),
     ("cited",),
     ("resolve",),
     ("tuning",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import warnings
@@ -46,7 +47,18 @@ def regression(rows: int = 200, seed: int = 0) -> Predictions:
     return Predictions("regression", (), whole, whole, np.zeros((0, 0)), gold, predicted)
 
 
+def text(rows: int = 200, seed: int = 0) -> Predictions:
+    """Rows of 1 to 12 words with summed losses, some of the words right."""
+    generator = np.random.default_rng(seed)
+    words = generator.integers(1, 13, size=rows)
+    counted = np.stack([generator.gamma(words), words, generator.binomial(words, 0.6)], axis=1).astype(float)
+    none, whole = np.zeros(0), np.zeros(0, dtype=np.int64)
+    return Predictions("text", (), whole, whole, np.zeros((0, 0)), none, none, counted)
+
+
 def sample_for(name: str) -> Predictions:
+    if "text" in metric(name).kinds:
+        return text()
     if "regression" in metric(name).kinds:
         return regression()
     return classification(labels=2 if name == "f1" else 3)
@@ -85,6 +97,10 @@ def reference(name: str, given: Predictions) -> float:
             return (reference("pearson", given) + reference("spearman", given)) / 2
         case "mse":
             return float(sklearn.metrics.mean_squared_error(x, y))
+        case "word_loss" | "word_accuracy":
+            assert given.words is not None
+            return float(np.average(given.words[:, 0 if name == "word_loss" else 2] / given.words[:, 1],
+                                    weights=given.words[:, 1]))  # fmt: skip
     raise AssertionError(f"no reference for the metric `{name}`: add one")
 
 
@@ -134,7 +150,9 @@ def test_a_metric_is_complete_deterministic_and_within_its_bounds(name: str) -> 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "ece"])
 def test_better_predictions_score_better(name: str) -> None:
     found, given = metric(name), sample_for(name)
-    if given.kind == "regression":
+    if given.words is not None:
+        perfect = dataclasses.replace(given, words=given.words * [0, 1, 0] + given.words[:, [1]] * [0, 0, 1])
+    elif given.kind == "regression":
         whole = np.zeros(0, dtype=np.int64)
         perfect = Predictions("regression", (), whole, whole, np.zeros((0, 0)), given.gold_value, given.gold_value)
     else:

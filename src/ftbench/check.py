@@ -5,42 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ftbench import matrix
-from ftbench.config.errors import FtbenchError, nearest, problem
+from ftbench.check_prior import check_prior
+from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.load import Catalogue, LoadedStudy
+from ftbench.config.problems import Problems
 from ftbench.config.study import Study, Training
 from ftbench.plugins import plugin, plugins
 from ftbench.resolve import Resolver
 
 
-class _Problems:
-    """Collected problems, each with the study's file."""
-
-    def __init__(self, loaded: LoadedStudy) -> None:
-        self.file = loaded.file
-        self.lines: list[str] = []
-
-    def add(self, key: str, found: str, expected: str | None = None, fix: str | None = None) -> None:
-        self.lines.append(problem(file=self.file, key=key, found=found, expected=expected, fix=fix))
-
-    def catch(self, function: Callable[[], Any], key: str | None = None) -> Any:
-        """Call it; an `FtbenchError` becomes problems with the study's file in front."""
-        try:
-            return function()
-        except FtbenchError as error:
-            for line in str(error).splitlines():
-                text = line.removeprefix("study: ")
-                self.lines.append(f"{self.file}: {text}" if key is None else f"{self.file}: key `{key}`: {text}")
-        return None
-
-
 def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     """Every problem of a study, one a line; empty when it can run."""
-    found, study = _Problems(loaded), loaded.study
+    found, study = Problems(loaded), loaded.study
     resolver = Resolver(study, catalogue)
     known = True
     for key, kind, names in _names(study):
@@ -77,26 +57,7 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
         for model in study.models:
             _check_corpus(found, catalogue, model)
         if study.prior:
-            found.catch(resolver.prior_training)
-            entry = catalogue.dataset(study.prior.dataset)
-            for key, split in (("pool", study.prior.pool), ("evaluation", study.prior.evaluation)):
-                if split not in entry.splits:
-                    found.add(f"prior.{key}", f"the unknown split `{split}`", fix=nearest(split, entry.splits))
-            if study.prior.pool == study.prior.evaluation:
-                found.add(
-                    "prior.evaluation", f"`{study.prior.pool}`, the pool itself", "rows that are never trained on"
-                )
-            for task in study.tasks if study.prior.head == "shared" else ():
-                labels = resolver.space(task)[1]
-                if labels != list(entry.labels):
-                    found.add(
-                        "prior.head",
-                        f"`shared` with the labels {list(entry.labels)} of the prior task and {labels} of `{task}`",
-                        "the same labels in the same order",
-                        "Use `head: separate`, or a data set with these labels.",
-                    )
-            if entry.kind == "text":
-                found.add("prior.dataset", f"`{study.prior.dataset}`, a set without labels", "a labelled set")
+            check_prior(found, resolver)
     return list(dict.fromkeys(found.lines))
 
 
@@ -121,7 +82,7 @@ def _names(study: Any) -> list[tuple[str, str, str]]:
     return names
 
 
-def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
+def _check_method(found: Problems, resolver: Resolver, method: str) -> None:
     study = resolver.study
     entry = study.entry(method)
     names = entry.use or [method]
@@ -156,7 +117,7 @@ def _check_method(found: _Problems, resolver: Resolver, method: str) -> None:
 
 
 def _check_setting(
-    found: _Problems,
+    found: Problems,
     resolver: Resolver,
     task: str,
     classes: list[type[Any]],
@@ -176,7 +137,7 @@ def _check_setting(
             found.add(place, reason)
 
 
-def _check_soup(found: _Problems, study: Any, family: str) -> None:
+def _check_soup(found: Problems, study: Any, family: str) -> None:
     soup = study.soups[family]
     factory = plugin("soups", soup.recipe).factory
     from ftbench.config.strict import validated
@@ -197,7 +158,7 @@ def _check_soup(found: _Problems, study: Any, family: str) -> None:
                 )
 
 
-def _check_task_family(found: _Problems, resolver: Resolver, key: str) -> None:
+def _check_task_family(found: Problems, resolver: Resolver, key: str) -> None:
     """Models of several tasks are mixed whole, heads included: the tasks must speak of the same labels."""
     spaces = {task: resolver.space(task) for task in resolver.study.tasks}
     (first, space), *others = spaces.items()
@@ -219,7 +180,7 @@ def _equal_soups(study: Study) -> list[str]:
     return lines
 
 
-def _check_corpus(found: _Problems, catalogue: Catalogue, model: str) -> None:
+def _check_corpus(found: Problems, catalogue: Catalogue, model: str) -> None:
     """A built-in model is pretrained on the split `train` of a data set of this catalogue."""
     built_in = catalogue.model(model).built_in
     if built_in is None:
@@ -232,7 +193,7 @@ def _check_corpus(found: _Problems, catalogue: Catalogue, model: str) -> None:
         found.add(key, f"`{built_in.corpus}`, a data set without a split `train`", "text to pretrain on")
 
 
-def _check_task(found: _Problems, resolver: Resolver, catalogue: Catalogue, task: str) -> None:
+def _check_task(found: Problems, resolver: Resolver, catalogue: Catalogue, task: str) -> None:
     wanted = resolver.study.tasks[task]
     train = catalogue.dataset(wanted.train.dataset)
     named = [("train.split", wanted.train.split, train)]

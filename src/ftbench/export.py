@@ -43,6 +43,8 @@ def export(reference: str, folder: Path, study: str, root: Path = Path()) -> lis
 
     kind, labels, longest = _space(record)
     prior = loaded.study.prior
+    if prior and load_catalogue(root).dataset(prior.dataset).kind == "text":
+        prior = None  # of plain text there is no training before the run
     start = paths.path("upstream_model", prior=prior.name, model=place.model) if prior else None
     inputs = {"base": paths.path("base", model=place.model), "model": place.weights, "record": place.record}
     artifact = Artifact.of(inputs | ({"start": start} if start else {}))

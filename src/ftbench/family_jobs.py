@@ -99,7 +99,8 @@ class FamilyJobs(DataJobs):
         return tuple(dict.fromkeys(module for setting in settings for module in self.resolver.readers(*setting)))
 
     def _start(self, model: str) -> dict[str, str]:
-        if self.study.prior is None:
+        """The weights after the prior task; of plain text the base model's own."""
+        if self.study.prior is None or self.resolver.prior_is_text:
             return {}
         return {"start": self._path("upstream_model", prior=self.study.prior.name, model=model)}
 

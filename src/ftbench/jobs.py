@@ -54,9 +54,8 @@ class Jobs(FamilyJobs):
         return PlannedJob("upstream", f"{prior}/{model}", spec, (), inputs)
 
     def pretrain_samples(self, prior: str, model: str) -> PlannedJob:
-        trained = self.upstream(prior, model)
         spec = self.resolver.pretrain_samples(prior, model)
-        inputs = {**trained.inputs, "start": self._path("upstream_model", prior=prior, model=model)}
+        inputs = {**self.upstream(prior, model).inputs, **self._start(model)}
         return PlannedJob("pretrain_samples", f"{prior}/{model}", spec, (), inputs)
 
     def finetune(self, task: str, model: str, method: str, variant: str, seed: str) -> PlannedJob:
@@ -156,7 +155,8 @@ class Jobs(FamilyJobs):
             artifact_kind=_kind_of(cell),
             kind=kind,
             labels=labels,
-            prior_kind=prior.kind if prior else None,
+            prior_kind=self.resolver.prior_kind,
+            prior_words=self.study.prior.words if self.study.prior else 1.0,
             prior_labels=list(prior.labels) if prior else None,
             prior_head=self.study.prior.head if self.study.prior else "separate",
             prior_max_length=self.resolver.prior_training().max_length if prior else None,

@@ -121,7 +121,7 @@ class Plan:
         yield from (self.job("base", model=model) for model in self.study.models)
         if self.study.prior:
             prior = self.study.prior.name
-            stages = ("upstream", "pretrain_samples")
+            stages = ("pretrain_samples",) if self.stages.resolver.prior_is_text else ("upstream", "pretrain_samples")
             yield from (self.job(stage, prior=prior, model=model) for stage in stages for model in self.study.models)
         for tuned in matrix.tunings(self.study):
             place = tuned.__dict__

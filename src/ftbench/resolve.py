@@ -82,6 +82,19 @@ class Resolver:
             return None
         return prior.tolerance * (entry.range[1] - entry.range[0])
 
+    @property
+    def prior_is_text(self) -> bool:
+        """Whether the prior task is plain text, which the base model itself was trained on."""
+        return self.prior_entry is not None and self.prior_entry.kind == "text"
+
+    @property
+    def prior_kind(self) -> str | None:
+        """What the prior task asks for: classification, regression, or the objective of a language model."""
+        entry, prior = self.prior_entry, self.study.prior
+        if entry is None or prior is None:
+            return None
+        return prior.objective if entry.kind == "text" else entry.kind
+
     def pretrain_samples(self, prior: str, model: str) -> pretrain_samples.Spec:
         """Spec of `pretrain_samples`, which reads the prior rows as they were trained on."""
         wanted, entry, training = self.study.prior, self.prior_entry, self.prior_training()
@@ -90,7 +103,8 @@ class Resolver:
         return pretrain_samples.Spec(
             prior=prior,
             model=model,
-            kind=entry.kind,
+            kind=str(self.prior_kind),
+            words=wanted.words,
             labels=list(entry.labels),
             pool=wanted.pool,
             evaluation=wanted.evaluation,
@@ -112,7 +126,8 @@ class Resolver:
             return None
         return PriorInputs(
             name=prior.name,
-            kind=entry.kind,
+            kind=str(self.prior_kind),
+            words=prior.words,
             labels=list(entry.labels),
             shared=prior.head == "shared",
             max_length=self.prior_training().max_length,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ftbench.config.study import Study
 
 # the leading metrics of classification and regression where a task names none
-LEADING = ("accuracy", "pearson")
+LEADING = ("accuracy", "pearson", "word_accuracy")
 
 
 class Rival(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ftbench.config.dataset import MapRule
+from ftbench.config.prior import Prior
 from ftbench.config.strict import Name, Strict
 
 
@@ -122,32 +123,6 @@ class Tuning(Strict):
         description="by method: `settings.KEY` or `training.KEY` to values, instead of the grid it declares",
     )
     methods: list[Name] | None = Field(None, description="null: every method of the study")
-
-
-class Prior(Strict):
-    """A task that the model knows before fine-tuning: the graph trains it, and measures what is lost."""
-
-    name: Name = Field("prior", description="its name in the tables")
-    dataset: Name = Field(description="name of a data-set entry")
-    pool: Name = Field("pool", description="split that the model is trained on; a rehearsal pool")
-    evaluation: Name = Field("evaluation", description="split that is only ever evaluated")
-    rows: int | None = Field(
-        None, gt=0, description="stratified subset of the pool to train on, and to rehearse; null: all rows"
-    )
-    evaluation_rows: int | None = Field(None, gt=0, description="stratified subset to evaluate on; null: all rows")
-    trained: Literal["graph", "checkpoint"] = Field(
-        "graph", description="who trained it: this graph, or the checkpoint comes with a head for these labels"
-    )
-    head: Literal["separate", "shared"] = Field(
-        "separate", description="shared: the same labels as the tasks, whose runs start from and train the prior's head"
-    )
-    tolerance: float = Field(
-        0.1, ge=0, description="of a prior regression: share of the score's range within which a prediction is right"
-    )
-    clusters: int | None = Field(None, ge=2, description="k-means clusters of the prior rows' features; null: none")
-    training: dict[str, Any] = Field(
-        default_factory=dict, description="overrides of the study's training settings for the prior task"
-    )
 
 
 class Family(Strict):

@@ -1,7 +1,7 @@
 """Raw outputs on an evaluation set as rows of the table `predictions`.
 
 The stages `predict` and `ensemble` call it: outputs of a model and means of outputs are read in a set's labels by
-the same rules.
+the same rules. What a language model says of plain text becomes such rows too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ def predicted(
     import pyarrow as pa
 
     from ftbench.data.labels import map_logits, softmax
-    from ftbench.tables.schema import table
 
     count = len(rows)
     columns: dict[str, Any] = {
@@ -65,6 +64,35 @@ def predicted(
             index = np.array([list(labels).index(str(label)) for label in rows.gold])
             true = softmax(found)[np.arange(count), index]
             columns["loss"] = pa.array((-np.log(np.clip(true, 1e-45, None))).astype(np.float32))
+    return _whole(columns, count)
+
+
+def predicted_words(artifact: str, rows: pa.Table, found: np.ndarray, needed: float) -> pa.Table:
+    """A table like `predictions` of rows of plain text. `found`: (rows, 3), summed loss, supervised words and right
+    ones of each; they stand in `logits`. `needed`: share of right words that makes a row right."""
+    import numpy as np
+    import pyarrow as pa
+
+    count, words = rows.num_rows, np.maximum(found[:, 1], 1)
+    columns: dict[str, Any] = {
+        "artifact_id": pa.array([artifact] * count),
+        **{name: rows.column(name).combine_chunks() for name in ("eval_set", "role", "uid")},
+        "logits": pa.FixedSizeListArray.from_arrays(pa.array(found.astype(np.float32).reshape(-1)), 3).cast(
+            pa.list_(pa.float32())
+        ),
+        "gold_value": pa.array(np.full(count, needed)),
+        "pred_value": pa.array(np.where(found[:, 1] > 0, found[:, 2] / words, 1.0)),
+        "loss": pa.array((found[:, 0] / words).astype(np.float32)),
+    }
+    return _whole(columns, count)
+
+
+def _whole(columns: dict[str, Any], count: int) -> pa.Table:
+    """All columns of `predictions`, null where nothing is given."""
+    import pyarrow as pa
+
+    from ftbench.tables.schema import table
+
     return pa.table(
         {
             field.name: columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)

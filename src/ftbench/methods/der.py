@@ -54,7 +54,10 @@ class Der(Rehearsal):
 
         stored = self.scoring.prior.logits
         if stored is None:
-            raise FtbenchError("der: found no logits among the prior samples; make them again")
+            raise FtbenchError(
+                "der: found no former logits of the prior rows; expected a labelled prior set. Of plain text none are "
+                "kept: use `rehearsal`."
+            )
         former = torch.from_numpy(stored[self.scoring.places[rows]]).to(logits.device)
         if self.config.target == "mse":
             distance = (logits - former).square().mean(dim=1)

@@ -15,6 +15,7 @@ from ftbench.config.strict import Strict
 from ftbench.methods.base import Cost, Method, State
 from ftbench.training.layers import is_encoder
 from ftbench.training.prior_task import PriorModel, needed
+from ftbench.training.token_statistics import IGNORED
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,8 @@ def fisher_information(context: Context, rows: int, labels: Literal["model", "da
     """The diagonal of the Fisher information of the encoder at the present weights, by parameter name.
 
     A regression is read as a Gaussian of unit variance: d log p / d theta = (y - f) d f / d theta, and labels drawn
-    from the model make the first factor a standard normal number.
+    from the model make the first factor a standard normal number. A row of text is the product of its supervised
+    words, each given the row with its gaps.
     """
     import numpy as np
     import torch
@@ -92,15 +94,22 @@ def fisher_information(context: Context, rows: int, labels: Literal["model", "da
         batch = prior.batch(np.array([row]), place)
         assert batch.targets is not None
         logits = model.logits(context, batch)
-        if prior.kind == "regression":
+        if prior.question is not None:
+            asked = batch.targets[0] != IGNORED
+            rates = logits[0][asked].log_softmax(dim=-1)
+            target = batch.targets[0][asked]
+            if labels == "model" and len(rates):
+                target = torch.multinomial(rates.detach().exp().cpu(), 1, generator=generator)[:, 0].to(place)
+            score = rates.gather(1, target[:, None]).sum()
+        elif prior.kind == "regression":
             drawn = torch.randn((), generator=generator).to(place)
             error = drawn if labels == "model" else (batch.targets - logits.squeeze(-1)).detach()
             score = (error * logits.squeeze(-1)).sum()
         else:
             shares = logits[0].detach().softmax(dim=0).cpu()
             drawn = torch.multinomial(shares, 1, generator=generator)[0]
-            target = int(drawn) if labels == "model" else int(batch.targets[0])
-            score = logits[0].log_softmax(dim=0)[target]
+            label = int(drawn) if labels == "model" else int(batch.targets[0])
+            score = logits[0].log_softmax(dim=0)[label]
         gradients = torch.autograd.grad(score, [p for _, p in named], allow_unused=True)
         for (name, _), gradient in zip(named, gradients, strict=True):
             if gradient is not None:

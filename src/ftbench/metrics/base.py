@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 DEFAULTS = {
     "classification": ("accuracy", "f1_macro", "matthews", "nll", "brier", "ece"),
     "regression": ("pearson", "spearman", "pearson_spearman", "mse"),
+    "text": ("word_accuracy", "word_loss"),
 }
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions on one set, after the label map. Classification fills the first three arrays, regression
-    the rest.
+    """Predictions on one set, after the label map. Classification fills the first three arrays, regression the next
+    two, plain text the last.
 
     gold: (rows,) index into `labels`; pred: (rows,) index or -1 for no valid prediction;
     probabilities: (rows, labels); gold_value, pred_value: (rows,). `labels` are the set's, in its order.
+    words: (rows, 3), summed loss, number of supervised words, and right ones among them.
     """
 
     kind: str
@@ -39,12 +41,17 @@ class Predictions:
     probabilities: NDArray[np.float64]
     gold_value: NDArray[np.float64]
     pred_value: NDArray[np.float64]
+    words: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
+        if self.words is not None:
+            return len(self.words)
         return len(self.gold if self.kind == "classification" else self.gold_value)
 
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         """The same for some rows, repeats allowed."""
+        if self.words is not None:
+            return replace(self, words=self.words[rows])
         if self.kind == "regression":
             return replace(self, gold_value=self.gold_value[rows], pred_value=self.pred_value[rows])
         return replace(self, gold=self.gold[rows], pred=self.pred[rows], probabilities=self.probabilities[rows])
@@ -152,6 +159,33 @@ class MeanMetric(Metric):
 
     def from_parts(self, sums: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
         return sums[..., 0] / rows
+
+
+class WordMetric(Metric):
+    """A mean over the supervised words of all rows of plain text, long rows counting more."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+    column: ClassVar[int]  # of `Predictions.words`: what is summed
+
+    def score(self, predictions: Predictions) -> float:
+        return float(self.from_parts(self.parts(predictions).sum(axis=0), len(predictions)))
+
+    def resampled(
+        self, predictions: Predictions, generator: np.random.Generator, resamples: int
+    ) -> NDArray[np.float64]:
+        means = mean_resamples(self.parts(predictions), generator, resamples)
+        return self.from_parts(means, len(predictions))
+
+    def parts(self, predictions: Predictions) -> NDArray[Any]:
+        """(rows, 2): what is summed, and the number of words."""
+        assert predictions.words is not None
+        return predictions.words[:, [self.column, 1]]
+
+    def from_parts(self, sums: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+        import numpy as np
+
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 class RecomputedMetric(Metric):

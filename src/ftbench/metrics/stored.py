@@ -34,7 +34,30 @@ def audited(path: Path) -> dict[str, Any]:
 
 def stored_predictions(part: Any, head: list[str], about: Mapping[str, Any], where: str) -> Predictions:
     """Rows of the table `predictions` of one set; `head` is the order of the logits, `about` the set's audit."""
+    if about["kind"] == "text":
+        return _text(part, where)
     return _regression(part, where) if about["kind"] == "regression" else _classification(part, head, about, where)
+
+
+def _text(part: Any, where: str) -> Predictions:
+    """Rows of plain text: what was counted of each must agree with the share of right words stored beside it."""
+    import numpy as np
+
+    words = _logits(part, 3, where)
+    shares = np.where(words[:, 1] > 0, words[:, 2] / np.maximum(words[:, 1], 1), 1.0)
+    differing = int((np.abs(shares - part.column("pred_value").to_numpy()) > 1e-5).sum())
+    if differing:
+        raise FtbenchError(
+            problem(
+                file=where,
+                key="pred_value",
+                found=f"{differing} of {len(words)} shares of right words that do not follow from the counts",
+                expected="right words divided by supervised ones",
+                fix="Run `predict` again.",
+            )
+        )
+    none, whole = np.zeros(0), np.zeros(0, dtype=np.int64)
+    return Predictions("text", (), whole, whole, np.zeros((0, 0)), none, none, words)
 
 
 def _classification(part: Any, head: list[str], about: Mapping[str, Any], where: str) -> Predictions:
@@ -86,7 +109,7 @@ def _logits(part: Any, width: int, where: str) -> Any:
                 file=where,
                 key="logits",
                 found=f"{found} numbers a row",
-                expected=f"{width}, one for each label",
+                expected=f"{width}, one for each label (of plain text: loss, words, right ones)",
             )
         )
     return compute.list_flatten(column).to_numpy().astype("float64").reshape(-1, width)

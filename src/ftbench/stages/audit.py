@@ -42,12 +42,13 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from pyarrow import compute, parquet
 
     from ftbench.data.parquet import read_parquet_file
-    from ftbench.data.prior import without_pool_texts
+    from ftbench.data.prior import hashes, without_pool_texts
     from ftbench.data.sampling import strata_of, stratified
     from ftbench.tables.store import write_table
     from ftbench.training.seeds import numpy_generator
 
     train = read_parquet_file(inputs["train"])
+    pool_texts: set[str] | None = None  # what a run may rehearse; None: nothing
     parts = [_labelled(read_parquet_file(inputs["select"]), "select", "select")]
     described: dict[str, Any] = {
         "select": {
@@ -68,6 +69,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             raise FtbenchError(f"{where}: found no rows in split `{wanted.split}`; the data have the splits {known}")
         if wanted.role == "prior" and spec.prior_pool:
             pool = prepared.filter(compute.equal(prepared.column("split"), spec.prior_pool))
+            pool_texts = set(hashes(pool))
             rows = without_pool_texts(rows, pool)
             if rows.num_rows == 0:
                 raise FtbenchError(
@@ -92,7 +94,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     for name, rows in ((name, part) for name, part in zip(described, parts, strict=True)):
         described[name]["rows"] = rows.num_rows
     overlap = [
-        _overlap(name, spec.task, train, part, described[name]) for name, part in zip(described, parts, strict=True)
+        _overlap(name, spec.task, train, part, described[name], pool_texts)
+        for name, part in zip(described, parts, strict=True)
     ]
     write_table("overlap", overlap, outputs["overlap"])
     record = {
@@ -103,10 +106,21 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         "sets": described,
     }
     outputs["record"].write_text(json.dumps(record, indent=1))
+    _warn(overlap)
+
+
+def _warn(overlap: list[dict[str, Any]]) -> None:
+    """Print what a reader of the log should know of shared rows."""
     for row in overlap:
         if row["exact_share"] > 0.01:
             print(
                 f"warning: {row['exact_share']:.1%} of `{row['eval_set']}` also stands in the training set",
+                flush=True,
+            )
+        if row["pool_rows"]:
+            print(
+                f"warning: {row['pool_rows']} rows of `{row['eval_set']}` also stand in the rehearsal pool, which the "
+                "model has been trained on",
                 flush=True,
             )
 
@@ -119,8 +133,11 @@ def _labelled(rows: Any, name: str, role: str) -> Any:
     return rows.append_column("role", pa.array([role] * count, pa.string()))
 
 
-def _overlap(name: str, task: str, train: Any, rows: Any, about: dict[str, Any]) -> dict[str, Any]:
-    """How many rows of a set stand in the training set too, and how many of them with another label there.
+def _overlap(
+    name: str, task: str, train: Any, rows: Any, about: dict[str, Any], pool: set[str] | None
+) -> dict[str, Any]:
+    """How many rows of a set stand in the training set too, how many of them with another label there, and how many
+    rows stand in the rehearsal pool (`pool` has the hashes of its texts).
 
     A training label is read in the set's labels; scores, and labels of a prior task, are not compared.
     """
@@ -130,9 +147,10 @@ def _overlap(name: str, task: str, train: Any, rows: Any, about: dict[str, Any])
     labels: dict[str, set[str | None]] = {}
     for value, label in zip(hashes(train), train.column("label").to_pylist(), strict=True):
         labels.setdefault(value, set()).add(to.get(label, label))
+    texts = hashes(rows)
     found = [
         (labels[value], label)
-        for value, label in zip(hashes(rows), rows.column("label").to_pylist(), strict=True)
+        for value, label in zip(texts, rows.column("label").to_pylist(), strict=True)
         if value in labels
     ]
     comparable = about["kind"] == "classification" and about["role"] != "prior"
@@ -144,5 +162,6 @@ def _overlap(name: str, task: str, train: Any, rows: Any, about: dict[str, Any])
         "eval_rows": rows.num_rows,
         "exact_rows": len(found),
         "exact_share": len(found) / rows.num_rows,
+        "pool_rows": None if pool is None else sum(value in pool for value in texts),
         "conflict_rows": sum(label not in known for known, label in found) if comparable else None,
     }

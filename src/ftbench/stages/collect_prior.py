@@ -146,12 +146,15 @@ def _read_bins(file: Path) -> tuple[dict[str, dict[str, str]], float | None]:
 
 
 def _right(rows: pa.Table, suffix: str, width: float | None) -> Any:
-    """Which rows are right: the label, or a score within the tolerance."""
+    """Which rows are right: the label, a score within the tolerance, or of text (without a tolerance) the share of
+    its words that is asked for."""
     import numpy as np
 
     if rows.column("gold").null_count == rows.num_rows:
-        gold = rows.column(f"gold_value{suffix}").to_numpy(zero_copy_only=False)
-        return np.abs(rows.column(f"pred_value{suffix}").to_numpy(zero_copy_only=False) - gold) <= (width or 0.0)
+        gold, said = (
+            rows.column(f"{name}{suffix}").to_numpy(zero_copy_only=False) for name in ("gold_value", "pred_value")
+        )
+        return said >= gold - 1e-9 if width is None else np.abs(said - gold) <= width
     gold, predicted = (rows.column(name).to_pylist() for name in (f"gold{suffix}", f"pred{suffix}"))
     return np.array([one == other for one, other in zip(gold, predicted, strict=True)])
 

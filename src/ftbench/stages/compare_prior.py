@@ -10,7 +10,7 @@ from typing import Any
 
 from ftbench.config.study import Study
 
-LEADING = ("accuracy", "pearson")
+LEADING = ("accuracy", "pearson", "word_accuracy")
 DAMAGES = ("collateral_damage", "forget_rate", "positive_transfer")
 
 

@@ -62,6 +62,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             spec, name, sets[name], members, header["prior_labels" if sets[name]["role"] == "prior" else "labels"]
         )
         for name in next(iter(members.values())).column("eval_set").unique().to_pylist()
+        if sets[name]["kind"] != "text"  # of plain text counts are stored, which have no mean output
     ]
     write_table("predictions", pa.concat_tables(tables), outputs["predictions"], header)
     print(f"mean {spec.mean} of {len(members)} of {len(spec.ingredients)} runs", flush=True)

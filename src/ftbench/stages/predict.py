@@ -20,6 +20,7 @@ class Spec(Strict):
     labels: list[str]
     prior_kind: str | None = None
     prior_labels: list[str] | None = None
+    prior_words: float = 1.0  # of a prior text: share of a row's supervised words that must be right
     prior_head: str = "separate"  # shared: the artifact's own head is the prior task's
     prior_max_length: int | None = None  # of the prior task's rows, which are read as when it was trained
     max_length: int
@@ -31,6 +32,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import empty, write_table
+    from ftbench.training.token_statistics import OBJECTIVES
 
     header = {"labels": spec.labels, "prior_labels": spec.prior_labels}
     if "record" in inputs and json.loads(inputs["record"].read_text())["status"] == "failed":
@@ -49,7 +51,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     if own:
         model = _model(spec, inputs, prior=False)
         tables += [_predicted(spec, sets[name], rows_of(name), *model, spec.kind, spec.labels) for name in own]
-    if prior and spec.prior_labels is not None:
+    if prior and spec.prior_kind in OBJECTIVES:
+        tables += [_words(spec, inputs, rows_of(name)) for name in prior]
+    elif prior and spec.prior_labels is not None:
         model = _model(spec, inputs, prior=True)
         kind, labels = str(spec.prior_kind), spec.prior_labels
         tables += [_predicted(spec, sets[name], rows_of(name), *model, kind, labels) for name in prior]
@@ -77,6 +81,31 @@ def _model(spec: Spec, inputs: Mapping[str, Path], prior: bool) -> tuple[Any, An
     else:
         model = Artifact.of(inputs).model(spec.labels, spec.kind, padding_id)
     return model.to(device()), tokenizer
+
+
+def _words(spec: Spec, inputs: Mapping[str, Path], rows: Any) -> Any:
+    """The rows of table `predictions` of a prior text: the artifact's encoder under the base model's own head."""
+    from ftbench.data.predicted import predicted_words
+    from ftbench.training.artifact import Artifact
+    from ftbench.training.examples import encode, from_table
+    from ftbench.training.inference import device
+    from ftbench.training.models import language_model, load_tokenizer
+    from ftbench.training.optimization import resolved_precision
+    from ftbench.training.token_statistics import Question, word_counts
+
+    snapshot, place = inputs["base"].parent / "snapshot", device()
+    tokenizer, objective = load_tokenizer(snapshot), spec.prior_kind
+    model = language_model(snapshot, str(objective))
+    if spec.artifact_kind != "base":
+        Artifact.of(inputs).put_encoder(model)
+    question = Question(objective, tokenizer, spec.prior_words)  # type: ignore[arg-type]
+    examples = from_table(rows, [], "text")
+    data = encode(tokenizer, examples, spec.prior_max_length or spec.max_length)
+    found = word_counts(
+        model.to(place), question, data, examples.uids, place, resolved_precision(spec.precision, place)
+    )
+    print(f"{rows.column('eval_set')[0].as_py()}: {len(examples)} rows of text", flush=True)
+    return predicted_words(spec.artifact, rows, found, spec.prior_words)
 
 
 def _predicted(

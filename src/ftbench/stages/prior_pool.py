@@ -28,10 +28,12 @@ class PriorInputs(Strict):
     shared: bool
     max_length: int
     width: float | None = None
+    words: float = 1.0  # of plain text: share of a row's supervised words that must be right
 
 
 def prior_task(spec: PriorInputs, task_labels: list[str], inputs: Mapping[str, Path], tokenizer: Any) -> PriorTask:
-    """Inputs `samples`, `prior_rows`, `start`. Statistics without their row, or a pool without rows, are errors."""
+    """Inputs `samples`, `prior_rows`, and `start` where the prior task has labels. Statistics without their
+    row, or a pool without rows, are errors."""
     import numpy as np
     import pyarrow as pa
     from pyarrow import compute
@@ -40,6 +42,7 @@ def prior_task(spec: PriorInputs, task_labels: list[str], inputs: Mapping[str, P
     from ftbench.tables.streamed import parts
     from ftbench.training.examples import encode, from_table
     from ftbench.training.prior_task import PriorTask
+    from ftbench.training.token_statistics import OBJECTIVES, Question
     from ftbench.training.weights import load_weights
 
     found = [
@@ -56,22 +59,25 @@ def prior_task(spec: PriorInputs, task_labels: list[str], inputs: Mapping[str, P
             f"{inputs['samples']}: found {places.null_count} samples whose text is not in {inputs['prior_rows']}. "
             "Delete the samples and run the study again."
         )
+    text = spec.kind in OBJECTIVES
+    objective: Any = spec.kind
     losses = samples.column("prior_loss").to_numpy().astype(np.float64)
     logits = samples.column("prior_logits")
     clusters = samples.column("cluster")
     return PriorTask(
         kind=spec.kind,
-        pool=from_table(rows.take(places), spec.labels, spec.kind),
+        pool=from_table(rows.take(places), spec.labels, "text" if text else spec.kind),
         encode=lambda examples: encode(tokenizer, examples, spec.max_length),
         losses=losses,
         correct=samples.column("prior_correct").to_numpy(zero_copy_only=False),
-        weights=load_weights(inputs["start"]),
+        weights={} if text else load_weights(inputs["start"]),
         shared=spec.shared,
-        same_labels=spec.labels == task_labels,
+        same_labels=not text and spec.labels == task_labels,
         width=spec.width or 0.0,
         logits=None if logits.null_count else np.stack(logits.to_numpy(zero_copy_only=False)).astype(np.float32),
         clusters=None if clusters.null_count else clusters.to_numpy(),
         aux=auxiliary(samples),
+        question=Question(objective, tokenizer, spec.words) if text else None,
     )
 
 

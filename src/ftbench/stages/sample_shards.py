@@ -101,14 +101,13 @@ class Judge:
         from ftbench.training.batches import collate
         from ftbench.training.inference import autocast, length_batches
         from ftbench.training.sample_statistics import classification, regression
-        from ftbench.training.token_statistics import token_statistics
+        from ftbench.training.token_statistics import Question, token_statistics
 
         spec = self.spec
         if spec.kind not in MODEL_KINDS:
             objective: Any = spec.kind
-            return token_statistics(
-                self.model, self.tokenizer, data, examples.uids, objective, spec.words, self.place, self.precision
-            ), None
+            question = Question(objective, self.tokenizer, spec.words)
+            return token_statistics(self.model, question, data, examples.uids, self.place, self.precision), None
         assert self.head is not None
         width = len(spec.labels) if spec.kind == "classification" else 1
         logits = np.empty((len(data), width), dtype=np.float32)

@@ -54,7 +54,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         about = audit["sets"][eval_set]
         head = header.get("prior_labels" if role == "prior" else "labels") or []
         predictions, label_map = stored_predictions(part, head, about, where), None
-        if about["kind"] != "regression":
+        if about["kind"] == "classification":
             label_map = about["map"]["rule"] if about.get("map") else "identity"
         common = {
             "artifact_id": spec.artifact,

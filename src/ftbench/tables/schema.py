@@ -140,6 +140,8 @@ OVERLAP = Table(
         Column("exact_rows", INTEGER, "evaluation rows whose text is a training row's", low=0),
         Column("exact_share", NUMBER, "their share", low=0, high=1),
         Column("conflict_rows", INTEGER, "of these, rows whose label differs", nullable=True, low=0),
+        Column("pool_rows", INTEGER, "evaluation rows whose text stands in the rehearsal pool of the prior task; null"
+               " without one", nullable=True, low=0),
         Column("near_rows", INTEGER, "evaluation rows that are near-duplicates of a training row, exact ones"
                " included; null where not examined", nullable=True, low=0),
         Column("near_share", NUMBER, "their share", nullable=True, low=0, high=1),
@@ -172,9 +174,12 @@ PREDICTIONS = Table(
         Column("gold", TEXT, "true label, in the set's labels; null for regression", nullable=True),
         Column("pred", TEXT, "predicted label, in the set's labels; null for regression or where the model"
                " gave no valid prediction", nullable=True),
-        Column("gold_value", NUMBER, "true score of a regression", nullable=True),
-        Column("pred_value", NUMBER, "predicted score of a regression", nullable=True),
-        Column("logits", pa.list_(SINGLE), "raw outputs in the order of the head's labels"),
+        Column("gold_value", NUMBER, "true score of a regression; of plain text the share of right words that makes"
+               " a row right", nullable=True),
+        Column("pred_value", NUMBER, "predicted score of a regression; of plain text the share of right words",
+               nullable=True),
+        Column("logits", pa.list_(SINGLE), "raw outputs in the order of the head's labels; of plain text"
+               " summed loss, supervised words, and right ones"),
         Column("loss", SINGLE, "loss of the example where its label is one of the head's", nullable=True),
     ),
 )  # fmt: skip

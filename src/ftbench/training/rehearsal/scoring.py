@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.data.bins import Partition, Scheme, partition
-from ftbench.training.batches import Batch, collate
+from ftbench.training.batches import Batch
 from ftbench.training.inference import length_batches
 from ftbench.training.layers import is_encoder
 from ftbench.training.prior_task import PriorModel, PriorTask
@@ -89,12 +89,13 @@ class Scoring:
         import torch
 
         place = next(context.model.parameters()).device
-        data = self.prior.encode(self.prior.pool.take(self.places[rows]))
+        places = self.places[rows]
+        data = self.prior.encode(self.prior.pool.take(places))
         training, found = context.model.training, []
         context.model.eval()
         with torch.no_grad():
             for chosen in length_batches(data.lengths, place):
-                batch = collate(data, chosen, place)
+                batch = self.prior.collated(data, chosen, places, place)
                 logits = model.logits(context, batch, changed)
                 losses = self.prior.row_losses(logits, batch).double().cpu().numpy()
                 found.append((chosen, losses, self.prior.wrong(logits, batch)))

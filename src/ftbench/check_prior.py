@@ -1,0 +1,62 @@
+"""Checks of a study's prior task: its splits, its head, what it is asked, and rows that it must not share.
+
+Called by `check.py`, with the problems of the rest of the study.
+"""
+
+from __future__ import annotations
+
+from ftbench.config.dataset import DatasetEntry
+from ftbench.config.errors import nearest
+from ftbench.config.prior import Prior
+from ftbench.config.problems import Problems
+from ftbench.resolve import Resolver
+
+
+def check_prior(found: Problems, resolver: Resolver) -> None:
+    """Problems of the prior task of a study whose data sets are all known."""
+    study, prior = resolver.study, resolver.study.prior
+    assert prior is not None
+    found.catch(resolver.prior_training)
+    entry = resolver.catalogue.dataset(prior.dataset)
+    for key, split in (("pool", prior.pool), ("evaluation", prior.evaluation)):
+        if split not in entry.splits:
+            found.add(f"prior.{key}", f"the unknown split `{split}`", fix=nearest(split, entry.splits))
+    if prior.pool == prior.evaluation:
+        found.add("prior.evaluation", f"`{prior.pool}`, the pool itself", "rows that are never trained on")
+    for task, wanted in study.tasks.items():
+        for name, item in wanted.evaluate.items():
+            if (item.dataset, item.split) == (prior.dataset, prior.pool):
+                found.add(
+                    "prior.pool",
+                    f"`{prior.pool}` of `{prior.dataset}`, which `tasks.{task}.evaluate.{name}` evaluates",
+                    "rows that no set evaluates: the pool is trained on",
+                )
+        labels = resolver.space(task)[1]
+        if prior.head == "shared" and labels != list(entry.labels):
+            found.add(
+                "prior.head",
+                f"`shared` with the labels {list(entry.labels)} of the prior task and {labels} of `{task}`",
+                "the same labels in the same order",
+                "Use `head: separate`, or a data set with these labels.",
+            )
+    _check_kind(found, prior, entry)
+
+
+def _check_kind(found: Problems, prior: Prior, entry: DatasetEntry) -> None:
+    """Plain text needs an objective and is taken as the checkpoint knows it; labels need neither."""
+    where = f"`{prior.dataset}`, a set "
+    if entry.kind != "text":
+        if prior.objective:
+            found.add("prior.objective", f"`{prior.objective}` with {where}with labels", "null, or a set of plain text")
+        return
+    if prior.objective is None:
+        expected = "`prior.objective: masked` or `causal`, what a language model is asked for, or a labelled set"
+        found.add("prior.dataset", f"{where}without labels", expected)
+    elif prior.trained == "graph":
+        found.add(
+            "prior.trained",
+            f"`graph` with {where}of plain text",
+            "`checkpoint`: text is what the base model has learnt",
+        )
+    if prior.clusters:
+        found.add("prior.clusters", f"{prior.clusters} with {where}of plain text", "null")
