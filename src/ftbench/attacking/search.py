@@ -40,8 +40,9 @@ Asking = Generator[Request, Any, Any]
 class Outcome:
     """What became of one example.
 
-    skipped: misclassified before. success: the label flipped. budget: cut off before it did. failed: no change helped.
-    error: the model gave no number. `queries`: distinct inputs that the victim was asked about, the first included.
+    skipped: misclassified before. success: the label flipped (or the prediction, where that is the goal). budget: cut
+    off before it did. failed: no change helped. error: the model gave no number. `queries`: distinct inputs that the
+    victim was asked about, the first included.
     """
 
     uid: str
@@ -86,16 +87,19 @@ class Search:
             text, other = other, text
         self.original, self.other = Words.of(text), other
         self.current, self.probability, self.predicted = self.original, 0.0, -1
+        self.target, self.true = self.subject.gold, 0.0  # the label to lose; the true label's probability now
         self.before: np.ndarray | None = None
         self.similarity: float | None = None
 
     def run(self) -> Generator[Request, Any, Outcome]:
-        gold = self.subject.gold
         try:
             (self.before,) = yield from self._scores([self.original])
             assert self.before is not None
-            self.probability, self.predicted = float(self.before[gold]), int(self.before.argmax())
-            if self.predicted != gold:
+            self.predicted = int(self.before.argmax())
+            if self.settings.goal == "prediction":
+                self.target = self.predicted
+            self.probability, self.true = float(self.before[self.target]), float(self.before[self.subject.gold])
+            if self.predicted != self.target:
                 return self._outcome("skipped")
             return self._outcome((yield from self._greedy()))
         except _Cut:
@@ -106,8 +110,8 @@ class Search:
     def _greedy(self) -> Generator[Request, Any, str]:
         """Word after word: try all candidates, keep the best if it helps, stop when the label flips."""
         assert self.before is not None
-        gold, changes, most = self.subject.gold, 0, self._most_changes()
-        first = float(self.before[gold])
+        target, changes, most, tried = self.target, 0, self._most_changes(), 0
+        first = float(self.before[target])
         order = yield from self._order()
         for position in order:
             if changes >= most:
@@ -115,23 +119,30 @@ class Search:
             (options,) = yield Propose([self._site(position)])
             if not options:
                 continue
+            tried += 1
             texts = [self.current.replaced({position: option.word}) for option in options]
             found = yield from self._scores(texts, partly=True)
-            true = [float(answer[gold]) for answer in found]
-            best = min(range(len(true)), key=true.__getitem__)  # the first of equal ones
-            flipping = int(found[best].argmax()) != gold
+            left = [float(answer[target]) for answer in found]
+            best = min(range(len(left)), key=left.__getitem__)  # the first of equal ones
+            flipping = int(found[best].argmax()) != target
             if flipping:
                 best = _most_similar(
-                    options, [i for i, answer in enumerate(found) if int(answer.argmax()) != gold], best
+                    options, [i for i, answer in enumerate(found) if int(answer.argmax()) != target], best
                 )
-            if flipping or true[best] < (first if self.settings.accept == "original" else self.probability):
-                self.current, self.probability = texts[best], true[best]
+            if flipping or left[best] < (first if self.settings.accept == "original" else self.probability):
+                self.current, self.probability, self.true = (
+                    texts[best],
+                    left[best],
+                    float(found[best][self.subject.gold]),
+                )
                 self.predicted, self.similarity = int(found[best].argmax()), options[best].similarity
                 changes += 1
             if flipping:
                 return "success"
             if len(found) < len(texts):
                 raise _Cut
+            if tried == self.settings.tried_words:
+                break
         return "failed"
 
     def _order(self) -> Generator[Request, Any, list[int]]:
@@ -148,6 +159,9 @@ class Search:
         if ranking == "delete":
             found = yield from self._scores([self.original.without(position) for position in positions])
             importance = [self._loss(answer, self.settings.flip_gain) for answer in found]
+            if self.settings.flips_first:  # no loss, gain included, exceeds 2
+                flips = [int(answer.argmax()) != self.target for answer in found]
+                importance = [loss + 4 * flip for loss, flip in zip(importance, flips, strict=True)]
         else:
             unknown = self.victim.unknown
             found = yield from self._scores([self.original.replaced({position: unknown}) for position in positions])
@@ -171,9 +185,9 @@ class Search:
     def _loss(self, answer: np.ndarray, flip_gain: bool) -> float:
         """How much probability the true class loses; with `flip_gain` also what a new top class gains."""
         assert self.before is not None
-        gold, top = self.subject.gold, int(answer.argmax())
-        loss = float(self.before[gold] - answer[gold])
-        return loss + float(answer[top] - self.before[top]) if flip_gain and top != gold else loss
+        target, top = self.target, int(answer.argmax())
+        loss = float(self.before[target] - answer[target])
+        return loss + float(answer[top] - self.before[top]) if flip_gain and top != target else loss
 
     def _most_changes(self) -> int:
         share, limit = self.settings.changed_share, self.settings.changed_words
@@ -211,7 +225,7 @@ class Search:
             pred_before=int(self.before.argmax()) if self.before is not None else -1,
             pred_after=self.predicted,
             p_true_before=float(self.before[self.subject.gold]) if self.before is not None else None,
-            p_true_after=self.probability if known else None,
+            p_true_after=self.true if known else None,
             text_before=self.original.text,
             text_after=self.current.text if changed else None,
             n_words=len(self.original),

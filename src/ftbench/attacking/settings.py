@@ -29,12 +29,22 @@ class AttackSettings(Strict):
     flip_gain: bool = Field(
         True, description="ranking `delete`: a deletion that flips the label also counts what its new class gains"
     )
+    flips_first: bool = Field(
+        False, description="ranking `delete`: words whose deletion flips the label come before all others"
+    )
+    goal: Literal["gold", "prediction"] = Field(
+        "gold", description="a success is a text whose true label is no longer predicted; prediction: one whose first"
+        " prediction changes, whether that was right or not (as the Arabic study counts)",
+    )  # fmt: skip
     accept: Literal["current", "original"] = Field(
         "current", description="a change stays if the true class gets less probable than in the current text, or only"
         " than in the original text (TextFooler's code)",
     )  # fmt: skip
     changed_words: int | None = Field(None, gt=0, description="most words changed in a text; null: no limit")
     changed_share: float | None = Field(None, gt=0, le=1, description="most of a text's words changed; null: no limit")
+    tried_words: int | None = Field(
+        None, gt=0, description="words that are tried, of those with candidates, the most important first; null: all"
+    )
     stop_words: str = Field(
         "english", description="words never changed: `english`, `none`, or a file with a word on each line"
     )

@@ -75,3 +75,8 @@ class Words:
         """Positions at which another text of as many words has other words."""
         pairs = zip(self.words, other.words, strict=True)
         return [position for position, (mine, theirs) in enumerate(pairs) if mine != theirs]
+
+
+def is_word(text: str) -> bool:
+    """Whether a text is one word, as texts are cut into words, with a letter in it."""
+    return Words.of(text).words == (text,) and any(unicodedata.category(character)[0] == "L" for character in text)

@@ -33,6 +33,11 @@ def _parts(word: str) -> tuple[str, str, str]:
     return found[1], found[2], found[3]
 
 
+def in_case_of(word: str, other: str) -> str:
+    """`other` with a capital at its start where `word` has one; all else as it is."""
+    return other[:1].upper() + other[1:] if word[:1].isupper() else other
+
+
 def replaceable(words: list[str], synonyms: Synonyms) -> list[str]:
     """The distinct words, in lower case and sorted, that have synonyms and are no stop words."""
     found = {_parts(word)[1].lower() for word in words}
@@ -53,7 +58,7 @@ def replaced(words: list[str], count: int, synonyms: Synonyms, generator: np.ran
         if other is None:
             edited.append(word)
         else:
-            edited.append(before + (other[0].upper() + other[1:] if core[0].isupper() else other) + behind)
+            edited.append(before + in_case_of(core, other) + behind)
     return edited
 
 
