@@ -38,8 +38,11 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     for name, path in study.paths.items():
         for task, wanted in study.tasks.items():
             for eval_set in path.sets:
-                if eval_set not in {"select", *wanted.evaluate}:
-                    fix = nearest(eval_set, ["select", *wanted.evaluate])
+                sets = ["select", *wanted.evaluate, *([study.prior.name] if study.prior else [])]
+                if study.prior and eval_set == study.prior.name and known and resolver.prior_is_text:
+                    found.add(f"paths.{name}.sets", f"`{eval_set}`, a prior task of plain text", "a labelled one")
+                if eval_set not in sets:
+                    fix = nearest(eval_set, sets)
                     found.add(f"paths.{name}.sets", f"`{eval_set}`, which is no set of the task `{task}`", fix=fix)
     found.lines += [f"{loaded.file}: {line}" for line in _equal_soups(study)]
     for task, wanted in study.tasks.items():

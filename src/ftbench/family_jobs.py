@@ -49,6 +49,7 @@ class FamilyJobs(DataJobs):
             path=cell.artifact,
             **entry.model_dump(include={"collapsed", "points", "pairs", "sets", "rows"}),
             metric=self.resolver.select_metric(task),
+            prior=self.resolver.prior_head(entry.sets),
         )
         inputs = {
             **self._weights_of(cell, start=True),

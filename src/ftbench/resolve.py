@@ -17,6 +17,7 @@ from ftbench.config.strict import validated
 from ftbench.config.study import Study, Training, Variant
 from ftbench.metrics.base import DEFAULTS
 from ftbench.plugins import plugin
+from ftbench.soups.judging import PriorHead
 from ftbench.stages import audit, fetch, finetune, prepare, pretrain_samples
 from ftbench.stages.prior_pool import PriorInputs
 from ftbench.tuning import trials
@@ -113,6 +114,19 @@ class Resolver:
             precision="fp32" if training.precision == "fp16" else training.precision,
             width=self.prior_width(),
             clusters=wanted.clusters,
+        )
+
+    def prior_head(self, sets: list[str]) -> PriorHead | None:
+        """How the prior task's rows are read on a path; None where they are not among its sets."""
+        prior, entry = self.study.prior, self.prior_entry
+        if prior is None or entry is None or prior.name not in sets:
+            return None
+        return PriorHead(
+            kind=entry.kind,
+            labels=list(entry.labels),
+            shared=prior.head == "shared",
+            max_length=self.prior_training().max_length,
+            metric=DEFAULTS[entry.kind][0],
         )
 
     def prior_inputs(self, plugs: list[finetune.Plug]) -> PriorInputs | None:

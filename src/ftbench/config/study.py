@@ -161,7 +161,9 @@ class PathEntry(Family):
     points: int = Field(11, ge=3, description="points of each line, ends included, evenly spaced")
     pairs: int = Field(3, ge=0, description="pairs of runs whose line is followed, in the order of the run ids")
     sets: list[Name] = Field(
-        ["select"], min_length=1, description="evaluation sets of the task, or `select`, the selection rows"
+        ["select"],
+        min_length=1,
+        description="evaluation sets of the task, `select` (the selection rows), or a labelled prior task by its name",
     )
     rows: int | None = Field(300, gt=0, description="fixed stratified subset of each set; null: all rows")
 

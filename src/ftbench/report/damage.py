@@ -11,7 +11,7 @@ from typing import Any
 
 from ftbench.report.canvas import Canvas
 from ftbench.report.grid import NO_VALUE, Entry, Grid, Title, number
-from ftbench.report.leaderboard import method_label
+from ftbench.report.leaderboard import mean_of_all, method_label
 from ftbench.report.results import Record, Results
 
 _SHOWN = ("collateral_damage", "forget_rate", "positive_transfer")
@@ -52,12 +52,30 @@ def damage(results: Results, files: Sequence[Path]) -> None:
     canvas = Canvas(2 * len(places))
     for place in places:
         title = ", ".join(place)
-        _front(canvas, title, [row for row in results.pareto if (row["task"], row["model"]) == place])
+        walked = [row for row in results.paths if (row["task"], row["model"]) == place and row["first"] == "start"]
+        _front(canvas, title, [row for row in results.pareto if (row["task"], row["model"]) == place], walked)
         _bins(canvas, title, [row for row in results.rehearsal_trace if (row["task"], row["model"]) == place])
     canvas.save(files)
 
 
-def _front(canvas: Canvas, title: str, rows: list[Record]) -> None:
+def wise_lines(walked: list[Record]) -> dict[str, list[tuple[float, float]]]:
+    """Lines from start to mean (WiSE-FT), by path: new score (mean of the in-domain sets) and prior score of each
+    point, from the start on. Paths without both are left out; `walked` holds rows of the table `paths`."""
+    points: dict[str, dict[float, dict[str, list[float | None]]]] = {}
+    for row in walked:
+        place = points.setdefault(row["path_id"], {}).setdefault(row["position"], {"id": [], "prior": []})
+        if row["role"] in place:
+            place[row["role"]].append(row["score"])
+    found: dict[str, list[tuple[float, float]]] = {}
+    for path, line in points.items():
+        for _, values in sorted(line.items()):
+            means = [mean_of_all(values[role], max(1, len(values[role]))) for role in ("id", "prior")]
+            if means[0] is not None and means[1] is not None:
+                found.setdefault(path, []).append((means[0], means[1]))
+    return found
+
+
+def _front(canvas: Canvas, title: str, rows: list[Record], walked: list[Record]) -> None:
     axes = canvas.panel(title)
     shown = [row for row in rows if row["on_front"] is not None]
     if not shown:
@@ -68,6 +86,11 @@ def _front(canvas: Canvas, title: str, rows: list[Record]) -> None:
         canvas.point(axes, 100 * row["new_value"], 100 * row["prior_value"], label)
     front = sorted((100 * row["new_value"], 100 * row["prior_value"]) for row in shown if row["on_front"])
     axes.plot([x for x, _ in front], [y for _, y in front], color="0.6", linewidth=0.9, zorder=0)
+    for path, points in wise_lines(walked).items():
+        axes.plot([100 * x for x, _ in points], [100 * y for _, y in points], color="0.4", linestyle="--",
+                  marker=".", linewidth=0.8, zorder=0)  # fmt: skip
+        middle = points[len(points) // 2]
+        axes.annotate(f"WiSE-FT, {path.rpartition('/')[2]}", (100 * middle[0], 100 * middle[1]), fontsize=6)
     if shown[0]["prior_before"] is not None:
         axes.axhline(100 * shown[0]["prior_before"], color="0.6", linestyle=":", linewidth=0.9)
     axes.set_xlabel(f"new task, {shown[0]['new_metric']} %", fontsize=9)

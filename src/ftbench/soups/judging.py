@@ -12,14 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError
+from ftbench.config.strict import Strict
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from ftbench.soups.laboratory import Laboratory
     from ftbench.training.examples import Encoded, Examples
 
 SELECT = "select"
+
+
+class PriorHead(Strict):
+    """How a path reads the prior task's rows: under its own head, or under the run's where they share one."""
+
+    kind: str
+    labels: list[str]
+    shared: bool
+    max_length: int
+    metric: str
 
 
 @dataclass
@@ -36,17 +48,23 @@ class Judged:
     map: Mapping[str, Any] | None
     tokenizer: Any
     max_length: int
+    metric: str
+    head: Mapping[str, torch.Tensor] | None = None  # weights whose pooler and classifier judge; None: the model's own
     _encoded: Encoded | None = None
+    _model: torch.nn.Module | None = None
 
-    def encoded(self, laboratory: Laboratory) -> Encoded:
-        """The rows tokenised; once."""
+    def walked(self, laboratory: Laboratory) -> dict[str, Any]:
+        """What the laboratory's model, as it stands, says of the rows: see `judge`."""
         from ftbench.training.examples import encode
+        from ftbench.training.inference import logits
+        from ftbench.training.prior_task import under_head
 
-        if self._encoded is None:
+        if self._encoded is None or self._model is None:
             self._encoded = encode(self.tokenizer, self.examples, self.max_length)
-        return self._encoded
+            self._model = laboratory.model if self.head is None else under_head(laboratory.model, self.head)
+        return self.judge(logits(self._model, self._encoded, laboratory.place))
 
-    def judge(self, found: np.ndarray, metric: str) -> dict[str, Any]:
+    def judge(self, found: np.ndarray) -> dict[str, Any]:
         """Mean loss (null behind a label map) and score of raw outputs (rows, labels)."""
         import math
 
@@ -72,13 +90,13 @@ class Judged:
             if self.map is None:
                 own = np.array([self.labels.index(str(label)) for label in self.gold])
                 loss = float(-np.log(np.clip(softmax(found)[np.arange(len(own)), own], 1e-45, None)).mean())
-        measure = plugin("metrics", metric).factory()
+        measure = plugin("metrics", self.metric).factory()
         score = float(measure.score(predictions))
         oriented = score if measure.higher_is_better else -score
         return {
             "eval_set": self.eval_set,
             "role": self.role,
-            "metric": metric,
+            "metric": self.metric,
             "loss": loss if loss is not None and math.isfinite(loss) else None,
             "score": oriented if math.isfinite(oriented) else None,
             "n": len(found),
@@ -94,6 +112,7 @@ def judged_sets(spec: Any, inputs: Mapping[str, Path]) -> list[Judged]:
     from ftbench.training.examples import Examples
     from ftbench.training.models import load_tokenizer
     from ftbench.training.seeds import numpy_generator
+    from ftbench.training.weights import load_weights
 
     tokenizer = load_tokenizer(inputs["base"].parent / "snapshot")
     described = json.loads(inputs["audit"].read_text(encoding="utf-8"))["sets"]
@@ -108,6 +127,8 @@ def judged_sets(spec: Any, inputs: Mapping[str, Path]) -> list[Judged]:
             raise FtbenchError(
                 f"{spec.path}: found no evaluation set `{name}`; there are {sorted({SELECT, *described})}"
             )
+        prior: PriorHead | None = spec.prior if about["role"] == "prior" else None
+        kind, own = (prior.kind, prior.labels) if prior else (spec.kind, spec.labels)
         labels, values = rows.column("label").to_pylist(), rows.column("value").to_pylist()
         if spec.rows is not None and spec.rows < len(labels):
             chosen = stratified(strata_of(labels, values), spec.rows, numpy_generator(0, "path", name))
@@ -118,10 +139,11 @@ def judged_sets(spec: Any, inputs: Mapping[str, Path]) -> list[Judged]:
             rows.column("uid").to_pylist(),
             rows.column("text_a").to_pylist(),
             None if any(text is None for text in second) else second,
-            rows.column("value").to_numpy(zero_copy_only=False) if spec.kind == "regression" else None,
+            rows.column("value").to_numpy(zero_copy_only=False) if kind == "regression" else None,
         )
         sets.append(
-            Judged(name, about["role"], examples, labels, spec.kind, spec.labels, about["labels"], about["map"],
-                   tokenizer, spec.max_length)
+            Judged(name, about["role"], examples, labels, kind, own, about["labels"], about["map"], tokenizer,
+                   prior.max_length if prior else spec.max_length, prior.metric if prior else spec.metric,
+                   load_weights(inputs["start"]) if prior and not prior.shared else None)
         )  # fmt: skip
     return sets

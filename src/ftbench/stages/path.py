@@ -1,7 +1,8 @@
 """Stage `path`: what lies on the lines between the runs of a family, and between their start and their mean.
 
 A soup works where the models share a basin: no loss rises on the line between them. This stage walks the lines and
-says how high they rise. Nothing is chosen by what it finds.
+says how high they rise. With the prior task's rows among the sets, the line from start to mean is the WiSE-FT path of
+new task against prior task. Nothing is chosen by what it finds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftbench.config.strict import Strict
 from ftbench.outputs import Outputs
+from ftbench.soups.judging import PriorHead
 
 if TYPE_CHECKING:
     from ftbench.merging.streaming import Rule
@@ -40,6 +42,7 @@ class Spec(Strict):
     labels: list[str]
     metric: str
     max_length: int
+    prior: PriorHead | None = None  # where the prior task's rows are among the sets
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
@@ -95,15 +98,12 @@ def _lines(spec: Spec, runs: list[str]) -> Iterator[tuple[str, str, Any]]:
 def _walk(
     spec: Spec, laboratory: Laboratory, sets: list[Judged], first: str, second: str, rule: Any
 ) -> Iterator[dict[str, Any]]:
-    from ftbench.training.inference import logits
-
     for step in range(spec.points):
         at = step / (spec.points - 1)
         made: Rule = rule(at)
         laboratory.fill(laboratory.merger(made).tensors())
         for each in sets:
-            found = logits(laboratory.model, each.encoded(laboratory), laboratory.place)
-            yield {"first": first, "second": second, "position": at, **each.judge(found, spec.metric)}
+            yield {"first": first, "second": second, "position": at, **each.walked(laboratory)}
 
 
 def _vectors(laboratory: Laboratory) -> Iterator[dict[str, Any]]:

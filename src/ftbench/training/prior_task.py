@@ -139,6 +139,26 @@ def _language_model(context: Context, question: Question) -> torch.nn.Module:
     return model
 
 
+def under_head(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """A model that computes with the present embeddings and blocks of `model` under pooler and classifier of `weights`,
+    which may have other labels. It holds no copy: what changes in `model` changes in it."""
+    import torch
+    from torch.func import functional_call
+
+    place = next(model.parameters()).device
+    head = {name: tensor.to(place) for name, tensor in weights.items() if not is_encoder(name, model)}
+
+    class UnderHead(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **inputs: torch.Tensor) -> object:
+            return functional_call(self.model, head, (), inputs)
+
+    return UnderHead()
+
+
 def needed(context: Context) -> PriorTask:
     """The context's prior task, or an `FtbenchError` for a run without one."""
     if context.prior is None:
