@@ -41,6 +41,7 @@ include: "workflow/rules/prior.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/soup.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/perturb.smk"
 include: "workflow/rules/tables.smk"
 
 

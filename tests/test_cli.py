@@ -16,7 +16,7 @@ from ftbench import cli
 from ftbench.paths import DATA_ROOT_VARIABLE
 
 ROOT = Path(__file__).parents[1]
-KINDS = ["methods", "datasets", "models", "studies", "soups", "attacks", "metrics"]
+KINDS = ["methods", "datasets", "models", "studies", "soups", "attacks", "perturbations", "metrics"]
 
 
 class Result:

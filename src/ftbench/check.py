@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ftbench import matrix
+from ftbench.check_perturbations import check_perturbation
 from ftbench.check_prior import check_prior
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.load import Catalogue, LoadedStudy
@@ -44,6 +45,8 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
                 if eval_set not in sets:
                     fix = nearest(eval_set, sets)
                     found.add(f"paths.{name}.sets", f"`{eval_set}`, which is no set of the task `{task}`", fix=fix)
+    for name in study.perturbations:
+        check_perturbation(found, resolver, name, known)
     found.lines += [f"{loaded.file}: {line}" for line in _equal_soups(study)]
     for task, wanted in study.tasks.items():
         named = [("select.metric", wanted.select.metric)] + [("metrics", metric) for metric in wanted.metrics]

@@ -38,6 +38,7 @@ class Listed(StrEnum):
     studies = "studies"
     soups = "soups"
     attacks = "attacks"
+    perturbations = "perturbations"
     metrics = "metrics"
 
 

@@ -12,8 +12,8 @@ from ftbench import matrix, paths
 from ftbench.cited import cited_sources
 from ftbench.config.study import Training
 from ftbench.data_jobs import PlannedJob
-from ftbench.family_jobs import FamilyJobs
 from ftbench.metrics.base import DEFAULTS
+from ftbench.perturb_jobs import PerturbJobs
 from ftbench.plugins import plugin
 from ftbench.report.results import TABLES
 from ftbench.stages import (
@@ -30,7 +30,7 @@ from ftbench.stages.finetune import Plug
 from ftbench.tuning import trials
 
 
-class Jobs(FamilyJobs):
+class Jobs(PerturbJobs):
     """Builds all jobs of one study."""
 
     def upstream(self, prior: str, model: str) -> PlannedJob:

@@ -166,6 +166,13 @@ def bases(study: Study) -> Iterator[Base]:
                 yield Base(task, model)
 
 
+def perturbed(study: Study) -> Iterator[Run | SoupCell]:
+    """The artifacts that are predicted on perturbed texts: all that have weights and a head of their own."""
+    if study.perturbations:
+        yield from runs(study)
+        yield from soups(study)
+
+
 def soup_artifact(task: str, model: str, name: str) -> str:
     """The id of a soup by its name."""
     return paths.SOUP.format(task=task, model=model, soup=name)

@@ -70,7 +70,7 @@ def _time(file: Path) -> int:
 
 def outdated(plan: Plan) -> dict[str, dict[str, str]]:
     """Results that are there but do not belong to the present study, as stage to cell to reason."""
-    found: dict[str, dict[str, str]] = {"finetune": {}, "soup": {}, "score": {}}
+    found: dict[str, dict[str, str]] = {"finetune": {}, "soup": {}, "score": {}, "score_perturbed": {}}
     for artifact, cell in plan.stages.artifacts.items():
         if isinstance(cell, matrix.Run):
             wildcards = {name: str(value) for name, value in cell.__dict__.items()}
@@ -84,16 +84,18 @@ def outdated(plan: Plan) -> dict[str, dict[str, str]]:
             reason = _older(job, record)
             if reason:
                 found[job.stage][artifact] = reason
-    for artifact in plan.stages.artifacts:
-        metrics = plan.paths.path("metrics", artifact=artifact)
-        files = [
-            Path(path) for stage in ("predict", "score") for path in plan.job(stage, artifact=artifact).inputs.values()
-        ]
-        predictions = plan.paths.path("predictions", artifact=artifact)
-        if metrics.is_file() and predictions.is_file():
+    scored = [("predict", "score", artifact, "predictions", "metrics") for artifact in plan.stages.artifacts]
+    scored += [
+        ("predict_perturbed", "score_perturbed", cell.artifact, "perturbed_predictions", "perturbations")
+        for cell in matrix.perturbed(plan.study)
+    ]
+    for first, second, artifact, predicted, made in scored:
+        scores, predictions = (plan.paths.path(name, artifact=artifact) for name in (made, predicted))
+        files = [Path(path) for stage in (first, second) for path in plan.job(stage, artifact=artifact).inputs.values()]
+        if scores.is_file() and predictions.is_file():
             changed = any(file.is_file() and file != predictions and _time(file) > _time(predictions) for file in files)
-            if changed or _time(predictions) > _time(metrics):
-                found["score"][artifact] = OLDER_INPUTS
+            if changed or _time(predictions) > _time(scores):
+                found[second][artifact] = OLDER_INPUTS
     return found
 
 

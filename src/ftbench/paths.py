@@ -47,7 +47,10 @@ PATTERNS = {
     "path_points": PATH + "/paths.parquet",
     "path_barriers": PATH + "/barriers.parquet",
     "path_vectors": PATH + "/task_vectors.parquet",
+    "perturbed": "data/tasks/{task}/perturbed.parquet",
     "predictions": "predictions/{artifact}/predictions.parquet",
+    "perturbed_predictions": "predictions/{artifact}/perturbed.parquet",
+    "perturbations": "predictions/{artifact}/perturbations.parquet",
     "metrics": "predictions/{artifact}/metrics.parquet",
     "tables": "tables/{table}.parquet",
     "report": "report/{page}",
@@ -68,10 +71,10 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
-    "forgetting", "rehearsal_trace", "overlap", "missing",
+    "forgetting", "rehearsal_trace", "overlap", "perturbations", "missing",
 )  # fmt: skip
 COMPARED = ("comparisons", "standings", "pareto")
-FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups")
+FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations")
 PAGES = (
     "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
     *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),

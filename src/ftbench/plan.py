@@ -153,6 +153,13 @@ class Plan:
         yield from (
             self.job(stage, artifact=artifact) for stage in ("predict", "score") for artifact in self.stages.artifacts
         )
+        if self.study.perturbations:
+            yield from (self.job("perturb", task=task) for task in self.study.tasks)
+            yield from (
+                self.job(stage, artifact=cell.artifact)
+                for stage in ("predict_perturbed", "score_perturbed")
+                for cell in matrix.perturbed(self.study)
+            )
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
 
     def note_sources(self) -> None:
@@ -168,6 +175,9 @@ class Plan:
             for cell in matrix.lines(self.study)
         ]
         waited += [str(self.paths.path("overlap", task=task)) for task in self.study.tasks]
+        waited += [
+            str(self.paths.path("perturbations", artifact=cell.artifact)) for cell in matrix.perturbed(self.study)
+        ]
         if self.study.prior:
             prior = self.study.prior.name
             waited += [

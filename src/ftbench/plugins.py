@@ -16,7 +16,7 @@ from typing import Any
 
 from ftbench.config.errors import FtbenchError, nearest
 
-KINDS = ("methods", "soups", "attacks", "metrics")
+KINDS = ("methods", "soups", "attacks", "perturbations", "metrics")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _discovered(kind: str) -> dict[str, Plugin]:
 
 
 def plugins(kind: str) -> dict[str, Plugin]:
-    """Every plug-in of a kind (`methods`, `soups`, `attacks`, `metrics`), by name."""
+    """Every plug-in of a kind (one of `KINDS`), by name."""
     return _discovered(kind)
 
 

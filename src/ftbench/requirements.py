@@ -18,7 +18,15 @@ from ftbench.jobs import Jobs
 from ftbench.plugins import plugin
 from ftbench.stages import finetune, upstream
 
-GPU_STAGES = ("base", "upstream", "pretrain_samples", "finetune", "soup", "predict")  # `base` where it pretrains
+GPU_STAGES = (
+    "base",
+    "upstream",
+    "pretrain_samples",
+    "finetune",
+    "soup",
+    "predict",
+    "predict_perturbed",
+)  # `base` where it pretrains
 LOCAL_STAGES = ("fetch", "prepare", "split", "collect", "compare", "report")  # short, or in need of the network
 
 UNKNOWN_PARAMETERS = 125e6  # of a model whose entry does not say: a base-size encoder
@@ -137,6 +145,8 @@ class Requirements:
             return self.selection_rows(str(getattr(spec, "task", "")))
         if job.stage in ("predict", "score"):
             return self.evaluation_rows(artifacts[job.cell].task)
+        if job.stage in ("predict_perturbed", "score_perturbed"):
+            return self.perturbed_rows(artifacts[job.cell].task)
         if job.stage in ("upstream", "pretrain_samples"):
             return getattr(spec, "rows", None) or UNKNOWN_ROWS
         return 0
@@ -154,6 +164,15 @@ class Requirements:
         rows = sum(item.rows or self._split_rows(item.dataset, item.split) for item in sets)
         prior = self.jobs.study.prior
         return rows + self.selection_rows(task) + (self._split_rows(prior.dataset, prior.evaluation) if prior else 0)
+
+    def perturbed_rows(self, task: str) -> int:
+        """Rows that the perturbations of a study make of a task's evaluation sets."""
+        sets, rows = self.jobs.study.tasks[task].evaluate, 0
+        for entry in self.jobs.study.perturbations.values():
+            for name in self.jobs.resolver.perturbed_sets(task, entry):
+                whole = sets[name].rows or self._split_rows(sets[name].dataset, sets[name].split)
+                rows += min(entry.rows or whole, whole) * len(entry.strengths) * len(entry.seeds)
+        return rows
 
     def _split_rows(self, dataset: str, split: str) -> int:
         entry = self.jobs.catalogue.dataset(dataset)

@@ -13,6 +13,7 @@ from typing import Any
 from ftbench.config.dataset import DatasetEntry, LabelMap
 from ftbench.config.errors import FtbenchError
 from ftbench.config.load import Catalogue
+from ftbench.config.perturbations import PerturbationEntry
 from ftbench.config.strict import validated
 from ftbench.config.study import Study, Training, Variant
 from ftbench.metrics.base import DEFAULTS
@@ -219,6 +220,13 @@ class Resolver:
             unlabelled=entry.unlabelled,
             rows={name: counts for name, counts in rows.items() if counts},
         )
+
+    def perturbed_sets(self, task: str, entry: PerturbationEntry) -> list[str]:
+        """The sets of a task that a perturbation edits; those that it names, or all in-domain and shifted ones."""
+        sets = self.study.tasks[task].evaluate
+        if entry.sets is None:
+            return [name for name, item in sets.items() if item.role in ("id", "ood")]
+        return [name for name in entry.sets if name in sets]
 
     def audit(self, task: str) -> audit.Spec:
         kind, labels = self.space(task)

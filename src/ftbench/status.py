@@ -48,6 +48,9 @@ def chain(plan: Plan, artifact: str) -> list[tuple[str, dict[str, str], list[Pat
         stages.append(("soup", place, [plan.paths.path("recipe", **place), plan.paths.path("soup_model", **place)]))
     for stage, name in (("predict", "predictions"), ("score", "metrics")):
         stages.append((stage, {"artifact": artifact}, [plan.paths.path(name, artifact=artifact)]))
+    if plan.study.perturbations and isinstance(cell, matrix.Run | matrix.SoupCell):
+        for stage, name in (("predict_perturbed", "perturbed_predictions"), ("score_perturbed", "perturbations")):
+            stages.append((stage, {"artifact": artifact}, [plan.paths.path(name, artifact=artifact)]))
     return stages
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ftbench.config.dataset import MapRule
+from ftbench.config.perturbations import PerturbationEntry
 from ftbench.config.prior import Prior
 from ftbench.config.strict import Name, Strict
 
@@ -204,6 +205,9 @@ class Study(Strict):
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)
     ensembles: dict[Name, EnsembleEntry] = Field(default_factory=dict)
     paths: dict[Name, PathEntry] = Field(default_factory=dict)
+    perturbations: dict[Name, PerturbationEntry] = Field(
+        default_factory=dict, description="edits of evaluation texts under which runs and soups are scored again"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

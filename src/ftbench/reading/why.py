@@ -48,7 +48,7 @@ def _lines(
     for word, name in (("record", "run"), ("training log", "run_log")):
         file = folder.places.path(name, **cell.__dict__)
         yield f"  {word}: {file}" + ("" if file.is_file() else " (not here)")
-    for stage in ("finetune", "predict", "score"):
+    for stage in ("finetune", "predict", "score", "predict_perturbed", "score_perturbed"):
         file = folder.places.path("log", stage=stage, cell=run)
         if file.is_file():
             yield f"  log of {stage}: {file}"

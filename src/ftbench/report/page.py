@@ -21,6 +21,7 @@ from ftbench.report.html import FILTER, document, figure, heading, navigation, t
 from ftbench.report.leaderboard import Board
 from ftbench.report.lines import barriers_grid, draw_paths
 from ftbench.report.notes import reading_notes
+from ftbench.report.perturbed import perturbed_grid, perturbed_sets
 from ftbench.report.results import Results
 
 # figure, heading, what a reader who cannot see it is told, what it shows
@@ -42,6 +43,9 @@ _FIGURES = (
     ("soups", "Soup path",
      "Line plot: select score of a soup after each candidate that was tried",
      "What a greedy soup tried: a fall marks a candidate that lies across a barrier and was left out."),
+    ("perturbations", "Scores under perturbation",
+     "Line plots: score over the strength of an edit, one line a method, one panel a perturbation and set",
+     "Strength is the rate of the edits; a band goes from the lowest to the highest seed."),
     ("cost", "Cost against quality",
      "Scatter plot: one point a method, seconds of training across, in-domain score up",
      "One point a method: up and left is better."),
@@ -85,6 +89,7 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
             if file in figures
         ),
         *_damage(results, boards),
+        *_perturbed(results, boards),
         heading("Cost"),
         *(table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
         _provenance(results),
@@ -143,6 +148,16 @@ def _damage(results: Results, boards: list[Board]) -> list[str]:
         return []
     grids = ((_place(board), forgetting_grid(results, board.task, board.model)) for board in boards)
     return [heading("New task against prior task"), *(table(place, "method", grid) for place, grid in grids)]
+
+
+def _perturbed(results: Results, boards: list[Board]) -> list[str]:
+    """Methods by perturbation, a table for each set that is perturbed; nothing for a study without any."""
+    tables = [
+        table(f"{_place(board)}, {eval_set}", "method", perturbed_grid(results, board, eval_set))
+        for board in boards
+        for eval_set in perturbed_sets(results, board)
+    ]
+    return [heading("Under perturbation"), *tables] if tables else []
 
 
 def _comparisons(results: Results, boards: list[Board]) -> list[str]:

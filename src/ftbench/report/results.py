@@ -15,7 +15,7 @@ from ftbench.config.study import Study
 
 TABLES = (
     "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
-    "pareto", "rehearsal_trace",
+    "pareto", "rehearsal_trace", "perturbations",
 )  # fmt: skip
 Record = dict[str, Any]
 
@@ -37,6 +37,7 @@ class Results:
     missing: list[Record]
     pareto: list[Record]
     rehearsal_trace: list[Record]
+    perturbations: list[Record]
 
 
 def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:

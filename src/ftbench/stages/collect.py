@@ -46,7 +46,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
     scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
-    kept = ("paths", "barriers", "task_vectors", "overlap")
+    kept = ("paths", "barriers", "task_vectors", "overlap", "perturbations")
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}
 
     def keep(name: str, table: pa.Table | None) -> None:
@@ -83,6 +83,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     for artifact, reason in scores.refused.items():
         scan.absent(artifact, "score", reason)
     scored = set(present) - set(scores.refused)
+    for cell in matrix.perturbed(study):
+        keep("perturbations", scan.perturbed(cell.artifact, cell.artifact in scored))
     rows["forgetting"] = forgetting_rows(study, spec.study, scan, scored)
     print(f"{len(runs)} runs, scores of {len(present)} artifacts, of which {scores.read} were read now", flush=True)
 

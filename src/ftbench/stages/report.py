@@ -44,6 +44,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.report.methods_text import methods_text
     from ftbench.report.page import page
     from ftbench.report.paper import paper_latex, paper_markdown
+    from ftbench.report.perturbed import perturbation_curves
     from ftbench.report.pivot import pivot
     from ftbench.report.results import load
 
@@ -62,6 +63,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     calibration(results, found, files("calibration"))
     training_curves(results, found, places, files("curves"))
     soup_paths(results, found, files("soups"))
+    perturbation_curves(results, found, files("perturbations"))
     outputs["leaderboard.md"].write_text(markdown(results, found), encoding="utf-8")
     outputs["leaderboard.tex"].write_text(latex(results, found), encoding="utf-8")
     cited = citations(spec.sources)

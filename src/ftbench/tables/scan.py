@@ -20,7 +20,10 @@ from ftbench.tables.store import read_table
 
 NOT_RUN = "not run"
 # stages whose cells are artifacts of the matrix, and stages that come after collecting
-_KNOWN = {"finetune", "soup", "path", "predict", "ensemble", "attack", "score", "collect", "compare", "report"}
+_KNOWN = {
+    "finetune", "soup", "path", "predict", "ensemble", "attack", "score", "predict_perturbed", "score_perturbed",
+    "collect", "compare", "report",
+}  # fmt: skip
 
 
 @dataclass
@@ -94,6 +97,24 @@ class Scan:
             self.absent(artifact, "score", self.outdated["score"][artifact])
             return None
         return None if waits_for else file
+
+    def perturbed(self, artifact: str, scored: bool) -> pa.Table | None:
+        """An artifact's scores on perturbed texts; null, and a row in `missing`, where they are absent or older than
+        the artifact. One that is not `scored` itself has none either."""
+        waits_for = None if scored else "score"
+        for stage, pattern in (("predict_perturbed", "perturbed_predictions"), ("score_perturbed", "perturbations")):
+            if waits_for is None and self.places.path(pattern, artifact=artifact).is_file():
+                continue
+            self.absent(artifact, stage, f"waits for {waits_for}" if waits_for else NOT_RUN)
+            waits_for = waits_for or stage
+        if waits_for is None and artifact in self.outdated.get("score_perturbed", {}):
+            self.absent(artifact, "score_perturbed", self.outdated["score_perturbed"][artifact])
+            return None
+        if waits_for:
+            return None
+        return self.table(
+            "perturbations", self.places.path("perturbations", artifact=artifact), artifact, "score_perturbed"
+        )
 
     def failures_below(self, cell: str) -> None:
         """Add the failures of the cells that a cell is made of: those whose name begins with its own."""

@@ -12,6 +12,7 @@ from ftbench.config.errors import FtbenchError, nearest
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
 from ftbench.tables.comparison import COMPARISONS, STANDINGS
 from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
+from ftbench.tables.perturbation_schema import PERTURBATIONS, PERTURBED_PREDICTIONS
 from ftbench.tables.prior_schema import FORGETTING, PARETO, PRETRAIN_SAMPLES, REHEARSAL_TRACE
 from ftbench.tables.recurring import (
     ARTIFACT_KINDS,
@@ -189,6 +190,7 @@ TABLES: dict[str, Table] = {
     for table in (
         RUNS, METRICS, TUNING, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS,
         PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, MISSING, PREDICTIONS,
+        PERTURBED_PREDICTIONS, PERTURBATIONS,
     )
 }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Perturbations of evaluation texts, one plug-in a file."""
