@@ -88,6 +88,7 @@ def audited(
     outputs = {
         "evaluation": folder / "evaluation.parquet",
         "overlap": folder / "overlap.parquet",
+        "duplicates": folder / "duplicates.parquet",
         "record": folder / "audit.json",
     }
     audit.run(spec, inputs, outputs)

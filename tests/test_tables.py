@@ -35,6 +35,8 @@ def metric_row(**changes: Any) -> dict[str, Any]:
         "ci_low": 0.7,
         "ci_high": 0.8,
         "n": 100,
+        "value_distinct": 0.74,
+        "n_distinct": 90,
         "higher_is_better": True,
         "unit": "fraction",
         "label_map": "identity",

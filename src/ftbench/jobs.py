@@ -182,6 +182,7 @@ class Jobs(PerturbJobs):
         inputs = {
             "predictions": self._path("predictions", artifact=artifact),
             "audit": self._path("audit", task=cell.task),
+            "duplicates": self._path("duplicates", task=cell.task),
         }
         scored = {*metrics, *self.resolver.default_metrics(cell.task)}
         if self.resolver.prior_entry:

@@ -29,6 +29,7 @@ PATTERNS = {
     "split_record": "data/tasks/{task}/split.json",
     "evaluation": "data/tasks/{task}/evaluation.parquet",
     "overlap": "data/tasks/{task}/overlap.parquet",
+    "duplicates": "data/tasks/{task}/duplicates.parquet",
     "audit": "data/tasks/{task}/audit.json",
     "base": "models/{model}/base.json",
     "upstream_model": "prior/{prior}/{model}/model.safetensors",

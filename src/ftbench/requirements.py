@@ -13,6 +13,7 @@ from typing import Any
 
 from ftbench.config.model import BuiltIn
 from ftbench.config.study import Training
+from ftbench.data.near_duplicates import BYTES_A_ROW
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
 from ftbench.plugins import plugin
@@ -75,6 +76,8 @@ class Requirements:
         gpu = int(job.stage in GPU_STAGES and (job.stage != "base" or self.pretrained_here(model)))
         # rows are held as text and as numbers; a few kilobytes each
         rows_mb = self._rows(job) * 4e-3
+        if job.stage == "audit":  # its index of evaluation rows
+            rows_mb += self.evaluation_rows(job.cell) * BYTES_A_ROW / 1e6
         return Requirement(
             memory_mb=round(PROCESS_MB + (6 if copies else 3) * weights * bool(gpu) + rows_mb),
             minutes=5 + round(MARGIN * (seconds + START_SECONDS) / 60),

@@ -72,6 +72,7 @@ rule audit:
     output:
         evaluation=PLAN.pattern("evaluation"),
         overlap=PLAN.pattern("overlap"),
+        duplicates=PLAN.pattern("duplicates"),
         record=PLAN.pattern("audit"),
     log:
         PLAN.log("audit", "{task}"),
@@ -85,4 +86,5 @@ rule audit:
         "auditing the evaluation sets of {wildcards.task}"
     shell:
         "python -m ftbench.stage audit {params.job} --threads {threads}"
-        " --outputs evaluation={output.evaluation} overlap={output.overlap} record={output.record} > {log} 2>&1"
+        " --outputs evaluation={output.evaluation} overlap={output.overlap} duplicates={output.duplicates}"
+        " record={output.record} > {log} 2>&1"

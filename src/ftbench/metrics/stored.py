@@ -60,6 +60,19 @@ def _text(part: Any, where: str) -> Predictions:
     return Predictions("text", (), whole, whole, np.zeros((0, 0)), none, none, words)
 
 
+def distinct_rows(part: Any, duplicates: Any, eval_set: str) -> Any:
+    """Numbers of the rows of a set that are not in the table `duplicates`, or null where that is null."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if duplicates is None:
+        return None
+    listed = duplicates.filter(compute.equal(duplicates.column("eval_set"), eval_set)).column("uid")
+    repeated = compute.is_in(part.column("uid"), value_set=pa.array(listed.to_pylist(), pa.string()))
+    return np.flatnonzero(~repeated.to_numpy(zero_copy_only=False))
+
+
 def _classification(part: Any, head: list[str], about: Mapping[str, Any], where: str) -> Predictions:
     import numpy as np
 

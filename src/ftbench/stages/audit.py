@@ -1,7 +1,7 @@
 """Stage `audit`: the evaluation rows of one task, their label contract, and their overlap with the training set.
 
 It fails loudly where an evaluation set has another label space than the task and no map, before any artifact
-is predicted on it.
+is predicted on it. Rows that stand in the training set too are listed and stay; `score` scores without them as well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from ftbench.config.dataset import LabelMap, Role
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
+
+MUCH = 0.01  # share of a set that may stand in the training set without a warning
 
 
 class SetSpec(Strict):
@@ -41,6 +43,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import pyarrow as pa
     from pyarrow import compute, parquet
 
+    from ftbench.data.overlap import EvaluationRows, overlap
     from ftbench.data.parquet import read_parquet_file
     from ftbench.data.prior import hashes, without_pool_texts
     from ftbench.data.sampling import strata_of, stratified
@@ -93,11 +96,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     parquet.write_table(evaluation, outputs["evaluation"], compression="zstd")
     for name, rows in ((name, part) for name, part in zip(described, parts, strict=True)):
         described[name]["rows"] = rows.num_rows
-    overlap = [
-        _overlap(name, spec.task, train, part, described[name], pool_texts)
-        for name, part in zip(described, parts, strict=True)
-    ]
-    write_table("overlap", overlap, outputs["overlap"])
+    sets = [EvaluationRows(name, part, described[name]) for name, part in zip(described, parts, strict=True)]
+    counts, duplicates = overlap(spec.task, train, sets, pool_texts, lambda text: print(text, flush=True))
+    write_table("overlap", counts, outputs["overlap"])
+    write_table("duplicates", duplicates, outputs["duplicates"])
     record = {
         "task": spec.task,
         "kind": spec.kind,
@@ -106,17 +108,15 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         "sets": described,
     }
     outputs["record"].write_text(json.dumps(record, indent=1))
-    _warn(overlap)
+    _warn(counts)
 
 
-def _warn(overlap: list[dict[str, Any]]) -> None:
+def _warn(counts: list[dict[str, Any]]) -> None:
     """Print what a reader of the log should know of shared rows."""
-    for row in overlap:
-        if row["exact_share"] > 0.01:
-            print(
-                f"warning: {row['exact_share']:.1%} of `{row['eval_set']}` also stands in the training set",
-                flush=True,
-            )
+    for row in counts:
+        for share, what in (("exact_share", "also stands in"), ("near_share", "stands or nearly stands in")):
+            if row[share] > MUCH:
+                print(f"warning: {row[share]:.1%} of `{row['eval_set']}` {what} the training set", flush=True)
         if row["pool_rows"]:
             print(
                 f"warning: {row['pool_rows']} rows of `{row['eval_set']}` also stand in the rehearsal pool, which the "
@@ -131,37 +131,3 @@ def _labelled(rows: Any, name: str, role: str) -> Any:
     count = rows.num_rows
     rows = rows.append_column("eval_set", pa.array([name] * count, pa.string()))
     return rows.append_column("role", pa.array([role] * count, pa.string()))
-
-
-def _overlap(
-    name: str, task: str, train: Any, rows: Any, about: dict[str, Any], pool: set[str] | None
-) -> dict[str, Any]:
-    """How many rows of a set stand in the training set too, how many of them with another label there, and how many
-    rows stand in the rehearsal pool (`pool` has the hashes of its texts).
-
-    A training label is read in the set's labels; scores, and labels of a prior task, are not compared.
-    """
-    from ftbench.data.prior import hashes
-
-    to = about["map"]["to"] if about["map"] else {}
-    labels: dict[str, set[str | None]] = {}
-    for value, label in zip(hashes(train), train.column("label").to_pylist(), strict=True):
-        labels.setdefault(value, set()).add(to.get(label, label))
-    texts = hashes(rows)
-    found = [
-        (labels[value], label)
-        for value, label in zip(texts, rows.column("label").to_pylist(), strict=True)
-        if value in labels
-    ]
-    comparable = about["kind"] == "classification" and about["role"] != "prior"
-    return {
-        "task": task,
-        "eval_set": name,
-        "role": rows.column("role")[0].as_py(),
-        "train_rows": train.num_rows,
-        "eval_rows": rows.num_rows,
-        "exact_rows": len(found),
-        "exact_share": len(found) / rows.num_rows,
-        "pool_rows": None if pool is None else sum(value in pool for value in texts),
-        "conflict_rows": sum(label not in known for known, label in found) if comparable else None,
-    }

@@ -35,15 +35,17 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `predictions`, `audit`; output `metrics`. An artifact that failed gives a table without rows."""
+    """Inputs `predictions`, `audit`, and `duplicates` of the task, which may be left out; output `metrics`. An artifact
+    that failed gives a table without rows."""
     from pyarrow import compute
 
-    from ftbench.metrics.stored import audited, stored_predictions
+    from ftbench.metrics.stored import audited, distinct_rows, stored_predictions
     from ftbench.tables.store import metadata, read_table, write_table
 
     table = read_table("predictions", inputs["predictions"])
     audit = audited(inputs["audit"])
     header = metadata(table)
+    duplicates = read_table("duplicates", inputs["duplicates"]) if "duplicates" in inputs else None
     rows: list[dict[str, Any]] = []
     for eval_set in table.column("eval_set").unique().to_pylist():
         part = table.filter(compute.equal(table.column("eval_set"), eval_set))
@@ -67,7 +69,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         }
         # a prior task has labels of its own, so the task's metrics need not fit it
         chosen = _metrics([] if role == "prior" else spec.metrics, predictions.kind)
-        rows += [{**common, **_scored(metric, predictions, spec, eval_set, where)} for metric in chosen]
+        distinct = distinct_rows(part, duplicates, eval_set)
+        for metric in chosen:
+            row = _scored(metric, predictions, spec, eval_set, where)
+            rows.append({**common, **row, **_distinct(metric, predictions, distinct, row["value"])})
     write_table("metrics", rows, outputs["metrics"])
 
 
@@ -76,6 +81,18 @@ def _metrics(names: list[str], kind: str) -> list[Metric]:
     from ftbench.plugins import plugin
 
     return [plugin("metrics", name).factory() for name in names or DEFAULTS[kind]]
+
+
+def _distinct(metric: Metric, predictions: Predictions, rows: Any, value: float | None) -> dict[str, Any]:
+    """The score of `rows` (numbers of distinct rows, null where nothing is known of duplicates)."""
+    import math
+
+    if rows is None:
+        return {}
+    if len(rows) < len(predictions):
+        found = metric.score(predictions.take(rows)) if len(rows) else math.nan
+        value = found if math.isfinite(found) else None
+    return {"value_distinct": value, "n_distinct": len(rows)}
 
 
 def _scored(metric: Metric, predictions: Predictions, spec: Spec, eval_set: str, where: str) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-# The number that every file carries; raised when a column changes its name, type or meaning, or a required one is
-# added. `tables/versions.py` says how a file of an older version is read.
-SCHEMA_VERSION = 2
+# The number that every file carries; raised when a column changes its name, type or meaning, or any is added to a
+# table that there was. `tables/versions.py` says how a file of an older version is read.
+SCHEMA_VERSION = 3
 
 TEXT = pa.string()
 INTEGER = pa.int64()

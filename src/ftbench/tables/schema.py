@@ -103,6 +103,10 @@ METRICS = Table(
         Column("ci_low", NUMBER, "lower end of the 95 % bootstrap interval over examples", nullable=True),
         Column("ci_high", NUMBER, "upper end of that interval; says nothing about seeds", nullable=True),
         Column("n", INTEGER, "examples scored", low=1),
+        Column("value_distinct", NUMBER, "the score without rows that stand or nearly stand in the training rows; equal"
+               " to `value` where there are none; null where undefined, where no row is left, and in older files",
+               nullable=True),
+        Column("n_distinct", INTEGER, "examples left then", nullable=True, low=0),
         Column("higher_is_better", FLAG, "direction of the metric"),
         Column("unit", TEXT, "fraction: shown in percent by reports", values=UNITS),
         Column("label_map", TEXT, "how model labels were read in the set's labels; null for regression",
@@ -147,6 +151,24 @@ OVERLAP = Table(
                " included; null where not examined", nullable=True, low=0),
         Column("near_share", NUMBER, "their share", nullable=True, low=0, high=1),
         Column("near_rule", TEXT, "what counts as near", nullable=True),
+        Column("first_text_rows", INTEGER, "of pairs, rows whose first text (the premise) is that of a training row;"
+               " null for single texts, and where not examined", nullable=True, low=0),
+    ),
+)  # fmt: skip
+
+DUPLICATES = Table(
+    "duplicates",
+    "One row for each evaluation row that stands, or nearly stands, in the task's training rows. One file a task,"
+    " `data/tasks/<task>/duplicates.parquet`; `overlap` counts its rows, and `value_distinct` of `metrics` is without"
+    " them.",
+    ("task", "eval_set", "uid"),
+    (
+        _TASK, _EVAL_SET,
+        Column("uid", TEXT, "id of the evaluation row"),
+        Column("kind", TEXT, "exact: equal but for case and punctuation; near: by `near_rule` of `overlap`",
+               values=("exact", "near")),
+        Column("train_uid", TEXT, "id of the first training row that it repeats"),
+        Column("similarity", NUMBER, "Jaccard similarity of the two rows", low=0, high=1),
     ),
 )  # fmt: skip
 
@@ -189,7 +211,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         RUNS, METRICS, TUNING, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS,
-        PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, MISSING, PREDICTIONS,
+        PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, DUPLICATES, MISSING, PREDICTIONS,
         PERTURBED_PREDICTIONS, PERTURBATIONS,
     )
 }  # fmt: skip
