@@ -78,13 +78,13 @@ def predicted(bench: Path, place: Path, kind: str = "run") -> dict[str, np.ndarr
     return {name: np.stack(part["logits"].to_list()) for name, part in table.groupby("eval_set")}
 
 
-def averaged(bench: Path, places: list[Path], out: Path) -> dict[str, Any]:
-    """Stage `soup`, uniform, over runs; gives its record."""
+def averaged(bench: Path, places: list[Path], out: Path, **more: Any) -> dict[str, Any]:
+    """Stage `soup`, uniform unless told, over runs; gives its record."""
     spec = {
         "study": "small", "task": "reviews", "model": "tiny", "method": "lora", "variant": "default",
         "family": "mine", "artifact": "soups/x", "recipe": "uniform", "config": {}, "kind": "classification",
         "ingredients": [f"runs/reviews/tiny/x/default/s{number}" for number, _ in enumerate(places)],
-        "labels": LABELS, "select_metric": "accuracy", "max_length": 8,
+        "labels": LABELS, "select_metric": "accuracy", "max_length": 8, **more,
     }  # fmt: skip
     inputs = {"base": "base.json", "select": "select.parquet", "start": "start.safetensors"}
     given = {key: bench / name for key, name in inputs.items()}

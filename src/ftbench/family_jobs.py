@@ -34,10 +34,11 @@ class FamilyJobs(DataJobs):
             config=recipe.factory.Config.model_validate(entry.settings).model_dump(mode="json"),
             collapsed=entry.collapsed,
             accumulate=entry.accumulate,
+            form=entry.form,
             select_metric=self.resolver.select_metric(task),
         )
         readers = self._readers(cell)
-        inputs = self._weights_of(cell, start=recipe.factory.needs_start or bool(readers))
+        inputs = self._weights_of(cell, start=recipe.factory.needs_start or bool(readers) or entry.form == "as_runs")
         return PlannedJob("soup", cell.artifact, spec, (recipe.module, self._select_module(task), *readers), inputs)
 
     def path(self, task: str, model: str, path: str) -> PlannedJob:

@@ -150,6 +150,8 @@ class Jobs(PerturbJobs):
         elif isinstance(cell, matrix.SoupCell):
             place = {"task": cell.task, "model": cell.model, "soup": cell.name}
             inputs |= {"record": self._path("recipe", **place), "model": self._path("soup_model", **place)}
+            if self.study.soups[cell.family].form == "as_runs":
+                readers = self._readers(cell)
         spec = predict.Spec(
             artifact=artifact,
             artifact_kind=_kind_of(cell),

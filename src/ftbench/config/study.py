@@ -148,6 +148,11 @@ class SoupEntry(Family):
     accumulate: Literal["float64", "float32"] = Field(
         "float64", description="number format of sums; float32 is faster and gathers rounding with many ingredients"
     )
+    form: Literal["plain", "as_runs"] = Field(
+        "plain",
+        description="plain: all weights; as_runs: LoRA runs as one adapter of all their ranks, sparse ones as one"
+        " sparse difference",
+    )
 
 
 class EnsembleEntry(Family):

@@ -15,7 +15,7 @@ from ftbench.soups.base import Candidate, Decision
 
 def common(spec: Any, left_out: Mapping[str, str]) -> dict[str, Any]:
     """What stands in the record of every soup, a failed one included."""
-    named = {"study", "task", "model", "method", "variant", "family", "over", "recipe", "select_metric", "kind"}
+    named = {"study", "task", "model", "method", "variant", "family", "over", "recipe", "select_metric", "kind", "form"}
     return {
         "soup_id": spec.artifact,
         **spec.model_dump(include=named),
@@ -103,6 +103,16 @@ def card(record: Mapping[str, Any]) -> str:
         digest = str(item["checkpoint_sha256"])[:16]
         lines.append(f"| {item['run_id']} | {weight} | {item['select_score']:.4f} | {digest} |")
     lines += [f"| {run} | left out: {why} | | |" for run, why in record["left_out"].items()]
+    if record.get("form") == "as_runs":
+        methods = ", ".join(plug["name"] for plug in record["methods"])
+        holds = f"one adapter of `{methods}`" if methods else "the entries that differ from the start"
+        lines += [
+            "",
+            f"`model.safetensors` beside this file holds {holds}, with head and pooler; `recipe.json` holds the whole"
+            " record. To load it with transformers, write plain weights first:"
+            f" `ftbench export {record['soup_id']} DIR --study {record['study']}`.",
+        ]
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         "`model.safetensors` beside this file holds all weights under the names of the plain `transformers` model for"

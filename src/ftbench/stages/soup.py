@@ -34,6 +34,7 @@ class Spec(Strict):
     ingredients: list[str]  # run ids; the inputs are named by their position
     collapsed: Literal["leave_out", "keep", "refuse"] = "leave_out"
     accumulate: Literal["float64", "float32"] = "float64"
+    form: Literal["plain", "as_runs"] = "plain"
     kind: str
     labels: list[str]
     select_metric: str
@@ -55,6 +56,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.soups.base import Kitchen
     from ftbench.soups.card import card, common, failed, told
     from ftbench.soups.opening import laboratory_for, plain_file, start_of, usable
+    from ftbench.soups.own_form import as_runs
     from ftbench.training.weights import file_digest, save_weights
 
     started, clock = provenance.now(), time.perf_counter()
@@ -76,7 +78,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
             laboratory.digests = {run_id: str(records[run_id].get("checkpoint_sha256")) for run_id in sorted(records)}
             candidates = _candidates(spec, records, laboratory)
             laboratory.sources = {candidate.run_id: sources[candidate.run_id] for candidate in candidates}
-            if factory.needs_start:
+            if factory.needs_start or spec.form == "as_runs":
                 laboratory.start = stack.enter_context(open_ingredient(start_of(inputs, records, outputs.work)))
             kitchen = Kitchen(candidates, laboratory.score, laboratory.judge, laboratory)
             decision: Decision = factory(factory.Config.model_validate(spec.config)).decide(kitchen)
@@ -91,8 +93,15 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
                 "ingredients": json.dumps(decision.weights),
                 "versions": provenance.versions(),
             }
-            write_file(outputs["model"], merger.layout, merger.make, header)
-            score = laboratory.score_file(outputs["model"])
+            methods: list[dict[str, Any]] = []
+            if spec.form == "as_runs":
+                files = {run_id: inputs[f"model{spec.ingredients.index(run_id)}"] for run_id in used}
+                tensors, form, methods = as_runs(files, records, decision, merger, laboratory)
+                save_weights(tensors, outputs["model"], {**header, **form})
+                score = _score_own_form(inputs, outputs["model"], methods, spec, laboratory)
+            else:
+                write_file(outputs["model"], merger.layout, merger.make, header)
+                score = laboratory.score_file(outputs["model"])
             single = candidates[0].score
             if laboratory.rows is not None:  # compared on the rows that nothing was learnt from
                 single = laboratory.score({candidates[0].run_id: 1.0})
@@ -104,6 +113,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
             "best_single_score": single,
             "peak_anonymous_bytes": memory.bytes,
             "out_dtype": _types(merger.layout),
+            "methods": methods,  # those that it takes to read the weights
         }
         print(
             f"{len(decision.weights)} of {len(candidates)} runs, {spec.select_metric} on select {score:.4f}",
@@ -117,6 +127,18 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     }
     outputs["card"].write_text(card(record), encoding="utf-8")
     outputs["record"].write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _score_own_form(
+    inputs: Mapping[str, Path], file: Path, methods: list[dict[str, Any]], spec: Spec, laboratory: Laboratory
+) -> float:
+    """The score on `select` of a soup that is not stored as plain weights, read back from its file."""
+    from ftbench.training.artifact import Artifact
+
+    plugs = tuple((plug["name"], plug["config"]) for plug in methods)
+    artifact = Artifact(inputs["base"].parent / "snapshot", file, plugs, inputs.get("start"))
+    laboratory.fill(artifact.plain_weights(spec.labels, spec.kind).items())
+    return laboratory.score_model()
 
 
 def _candidates(spec: Spec, records: Mapping[str, Mapping[str, Any]], laboratory: Laboratory) -> list[Candidate]:
