@@ -117,6 +117,7 @@ def only(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="folder of a transformers model; default: the extra minilm's")
     parser.add_argument("--data-root", type=Path, help="folder with snli/train.parquet (or FTBENCH_DATA_ROOT)")
     parser.add_argument("--rows", type=int, default=4000, help="rows whose time is compared")
     parser.add_argument("--memory", type=int, nargs="+", default=[10_000, 100_000], help="pool sizes for the memory")
@@ -132,7 +133,7 @@ def main() -> None:
     if options.only:
         only(options.only)
         return
-    snapshot = encoder(NAME)
+    snapshot = options.model.resolve() if options.model else encoder(NAME)
     data = data_folder(NAME, options.data_root, ["snli"])
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)

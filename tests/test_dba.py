@@ -67,4 +67,10 @@ def test_a_direction_that_is_noise_is_told() -> None:
             method.prologue(context)
     finally:
         module.NOISE = original
-    assert "split-half cosine" in method.record()["notes"]
+    halves = mean_gradients(context, 512, 32)
+    flat = [torch.cat([part.flatten() for part in half.values()]).double() for half in halves]
+    found = method.record()
+    assert found["split_half_cosine"] == pytest.approx(
+        float(flat[0] @ flat[1] / flat[0].norm() / flat[1].norm()), abs=1e-5
+    )
+    assert found["prior_gradient_norm"] == pytest.approx(float((flat[0] + flat[1]).norm() / 2))

@@ -97,7 +97,7 @@ class Dba(Method):
     def record(self) -> dict[str, Any]:
         if not self.direction:
             return {}
-        return {"notes": f"dba: prior gradient of norm {self.norm:.3e}, split-half cosine {self.agreement:.3f}"}
+        return {"prior_gradient_norm": self.norm, "split_half_cosine": self.agreement}
 
     def state_dict(self) -> State:
         numbers = {"norm": self.norm, "agreement": self.agreement}

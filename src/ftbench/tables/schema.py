@@ -81,6 +81,10 @@ RUNS = Table(
                " them; a forward pass is about a third of a training row", nullable=True, low=0),
         Column("prior_head", TEXT, "head that prior rows passed through in training", nullable=True,
                values=("frozen", "shared")),
+        Column("prior_gradient_norm", NUMBER, "norm of the prior task's mean gradient at the start, where a method"
+               " adds it (dba)", nullable=True, low=0),
+        Column("split_half_cosine", NUMBER, "cosine of that gradient's means over two halves of the prior rows; below"
+               " about 0.5 the direction is noise", nullable=True, low=-1, high=1),
         Column("notes", TEXT, "what a method says of its run", nullable=True),
         *_PROVENANCE,
     ),

@@ -124,5 +124,13 @@ def fit(
         sum(parameter.numel() for parameter in model.parameters()),
         len(rows),
         steps,
-        {key: value for method in methods for key, value in method.record().items()},
+        _facts(methods),
     )
+
+
+def _facts(methods: Sequence[Method]) -> dict[str, Any]:
+    """What the methods say of their run; notes of several are joined."""
+    told = [method.record() for method in methods]
+    found = {key: value for one in told for key, value in one.items()}
+    notes = [str(one["notes"]) for one in told if one.get("notes")]
+    return {**found, "notes": "; ".join(notes)} if notes else found

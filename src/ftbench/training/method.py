@@ -185,7 +185,8 @@ class Method:
 
     def record(self) -> dict[str, Any]:
         """Facts for the run's record, asked once at the end: `forward_rows_extra`, `rehearsed_rows`,
-        `rehearsed_tokens`, `prior_head`, `rehearsal_trace` (rows of that table) and `notes` (words)."""
+        `rehearsed_tokens`, `prior_head`, `prior_gradient_norm`, `split_half_cosine`, `rehearsal_trace` (rows of that
+        table) and `notes` (words; those of several methods are joined)."""
         return {}
 
     def state_dict(self) -> State:

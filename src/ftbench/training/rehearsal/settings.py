@@ -34,11 +34,11 @@ class Settings(Strict):
     prior_rate: float = Field(0.05, gt=0, lt=1, description="alpha_0: the rate it starts with (ours)")
     floor: float = Field(0.1, gt=0, le=1, description="epsilon: least rate of a bin, relative to the mean (ours)")
     refresh: int = Field(50, gt=0, description="U: steps between the oracle's looks at the whole pool (ours)")
-    power: float = Field(1.0, ge=0, description="beta: exponent of the prior loss in prior_loss")
-    candidates: int = Field(32, gt=0, description="M: rows that max_loss and mir choose from")
+    power: float = Field(1.0, ge=0, description="beta: exponent of the prior loss in prior_loss (ours)")
+    candidates: int = Field(32, gt=0, description="M: rows that max_loss and mir choose from (ours)")
     virtual_length: float = Field(0.1, gt=0, description="length of mir's virtual step (ours)")
-    max_repeats: int | None = Field(None, gt=0, description="how often one row may come; null: no bound")
+    max_repeats: int | None = Field(None, gt=0, description="how often one row may come; null: no bound (ours)")
     clean_indicator: bool = Field(
-        False, description="judge damage without dropout, at the price of one more forward pass of the rows"
+        False, description="judge damage without dropout, at the price of one more forward pass of the rows (ours)"
     )
     trace_every: int = Field(20, gt=0, description="steps between rows of the trace")
