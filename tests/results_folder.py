@@ -166,7 +166,10 @@ class Folder:
         collected = {name: self.table(name) for name in COLLECTED}
         self.stage("collect", spec, {"results": self.places.root}, collected)
         compared = {name: self.table(name) for name in COMPARED}
-        inputs = {**{name: self.table(name) for name in ("runs", "metrics", "forgetting")}, "results": self.places.root}
+        inputs = {
+            **{name: self.table(name) for name in ("runs", "metrics", "forgetting", "overlap", "similarity")},
+            "results": self.places.root,
+        }
         self.stage("compare", spec, inputs, compared)
         inputs = {**{name: self.table(name) for name in TABLES}, "results": self.places.root}
         self.stage("report", spec, inputs, {page: self.places.path("report", page=page) for page in PAGES})

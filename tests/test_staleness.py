@@ -49,6 +49,7 @@ def test_a_shared_module_reruns_its_users_and_what_follows_from_them(project: Pr
     add_statement(project, "training/batches.py")
     assert project.stale() == {
         "base": {"smoke_encoder"},
+        "shift": {"reviews"},
         "upstream": {"prior/smoke_encoder"},
         "pretrain_samples": {"prior/smoke_encoder"},
         "finetune": runs(*METHODS),
@@ -86,7 +87,9 @@ def test_another_metric_scores_again_and_trains_nothing(project: Project) -> Non
 def test_another_evaluation_set_predicts_again_and_trains_nothing(project: Project) -> None:
     new = "    evaluate:\n      near: {dataset: smoke_reviews, split: shift_near, role: ood}\n"
     project.edit("config/studies/smoke.yaml", "    evaluate:\n", new)
-    assert project.stale() == {"audit": {"reviews"}, "predict": EVERYTHING, "score": EVERYTHING, **TABLES}
+    assert project.stale() == {
+        "audit": {"reviews"}, "shift": {"reviews"}, "predict": EVERYTHING, "score": EVERYTHING, **TABLES,
+    }  # fmt: skip
 
 
 def test_a_method_taken_out_reruns_the_tables_alone(project: Project) -> None:

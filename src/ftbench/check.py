@@ -60,7 +60,7 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     if known:
         for task in study.tasks:
             _check_task(found, resolver, catalogue, task)
-        for model in study.models:
+        for model in resolver.models():
             _check_corpus(found, catalogue, model)
         if study.prior:
             check_prior(found, resolver)
@@ -77,6 +77,8 @@ def check_study(loaded: LoadedStudy, catalogue: Catalogue) -> None:
 def _names(study: Any) -> list[tuple[str, str, str]]:
     """Every data set and model that a study names, with the key it stands under."""
     names = [(f"models.{index}", "models", model) for index, model in enumerate(study.models)]
+    if study.shift.encoder:
+        names.append(("shift.encoder", "models", study.shift.encoder))
     for task, wanted in study.tasks.items():
         names.append((f"tasks.{task}.train.dataset", "datasets", wanted.train.dataset))
         names += [

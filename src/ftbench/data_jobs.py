@@ -11,7 +11,7 @@ from ftbench.config.study import Study
 from ftbench.fingerprint import fingerprint
 from ftbench.paths import StudyPaths, data_root, study_paths
 from ftbench.resolve import Resolver
-from ftbench.stages import base, split
+from ftbench.stages import base, shift, split
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ class DataJobs:
         for item in spec.sets.values():
             inputs[f"set_{item.dataset}"] = self._path("prepared", dataset=item.dataset)
         return PlannedJob("audit", task, spec, (), inputs)
+
+    def shift(self, task: str) -> PlannedJob:
+        encoder = self.resolver.encoder
+        length = min(self.study.training.max_length, self.catalogue.model(encoder).max_length)
+        spec = shift.Spec(task=task, model=encoder, rows=self.study.shift.rows, max_length=length)
+        inputs = {name: self._path(name, task=task) for name in ("train", "evaluation", "audit")}
+        return PlannedJob("shift", task, spec, (), {**inputs, "base": self._path("base", model=encoder)})
 
     def base(self, model: str) -> PlannedJob:
         entry = self.catalogue.model(model)

@@ -205,7 +205,10 @@ class Jobs(PerturbJobs):
 
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
-        inputs = {**self._tables("runs", "metrics", "forgetting"), "results": str(self.paths.root)}
+        inputs = {
+            **self._tables("runs", "metrics", "forgetting", "overlap", "similarity"),
+            "results": str(self.paths.root),
+        }
         # examples are resampled for leading metrics only
         leading = {self.resolver.metrics(task)[0] for task in self.study.tasks}
         leading |= {DEFAULTS[self.resolver.prior_entry.kind][0]} if self.resolver.prior_entry else set()

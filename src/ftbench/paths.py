@@ -48,6 +48,7 @@ PATTERNS = {
     "path_points": PATH + "/paths.parquet",
     "path_barriers": PATH + "/barriers.parquet",
     "path_vectors": PATH + "/task_vectors.parquet",
+    "similarity": "data/tasks/{task}/similarity.parquet",
     "perturbed": "data/tasks/{task}/perturbed.parquet",
     "predictions": "predictions/{artifact}/predictions.parquet",
     "perturbed_predictions": "predictions/{artifact}/perturbed.parquet",
@@ -72,9 +73,9 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
-    "forgetting", "rehearsal_trace", "overlap", "perturbations", "missing",
+    "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "missing",
 )  # fmt: skip
-COMPARED = ("comparisons", "standings", "pareto")
+COMPARED = ("comparisons", "standings", "pareto", "shift")
 FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations")
 PAGES = (
     "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",

@@ -117,8 +117,8 @@ class Plan:
         """Every job of the study, in the order of the stages."""
         datasets = self.stages.resolver.datasets()
         yield from (self.job(stage, dataset=name) for stage in ("fetch", "prepare") for name in datasets)
-        yield from (self.job(stage, task=task) for stage in ("split", "audit") for task in self.study.tasks)
-        yield from (self.job("base", model=model) for model in self.study.models)
+        yield from (self.job(stage, task=task) for stage in ("split", "audit", "shift") for task in self.study.tasks)
+        yield from (self.job("base", model=model) for model in self.stages.resolver.models())
         if self.study.prior:
             prior = self.study.prior.name
             stages = ("pretrain_samples",) if self.stages.resolver.prior_is_text else ("upstream", "pretrain_samples")
@@ -174,7 +174,9 @@ class Plan:
             str(self.paths.path("path_vectors", task=cell.task, model=cell.model, path=cell.name))
             for cell in matrix.lines(self.study)
         ]
-        waited += [str(self.paths.path("overlap", task=task)) for task in self.study.tasks]
+        waited += [
+            str(self.paths.path(name, task=task)) for name in ("overlap", "similarity") for task in self.study.tasks
+        ]
         waited += [
             str(self.paths.path("perturbations", artifact=cell.artifact)) for cell in matrix.perturbed(self.study)
         ]

@@ -17,7 +17,7 @@ from ftbench.data.near_duplicates import BYTES_A_ROW
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
 from ftbench.plugins import plugin
-from ftbench.stages import finetune, upstream
+from ftbench.stages import finetune, shift, upstream
 
 GPU_STAGES = (
     "base",
@@ -26,7 +26,9 @@ GPU_STAGES = (
     "finetune",
     "soup",
     "predict",
+    "shift",
     "predict_perturbed",
+    "shift",
 )  # `base` where it pretrains
 LOCAL_STAGES = ("fetch", "prepare", "split", "collect", "compare", "report")  # short, or in need of the network
 
@@ -132,6 +134,8 @@ class Requirements:
         rows = self._rows(job)
         if job.stage == "soup":  # a recipe may try every ingredient on the selection rows
             return 2 * parameters * rows * 128 * len(job.inputs), 0, 64 * 128
+        if isinstance(spec, shift.Spec):  # a bounded draw of each set, and of the training rows
+            rows = spec.rows * (2 + len(self.jobs.study.tasks[spec.task].evaluate))
         length = getattr(spec, "max_length", 0)
         return 2 * parameters * rows * length, 0, 64 * length
 
@@ -141,9 +145,9 @@ class Requirements:
         if job.stage in ("fetch", "prepare"):
             entry = self.jobs.catalogue.dataset(job.cell)
             return sum(split.rows or split.local_rows or 10_000 for split in entry.splits.values())
-        if job.stage in ("split", "audit", "finetune"):
+        if job.stage in ("split", "audit", "shift", "finetune"):
             task = str(getattr(spec, "task", ""))
-            return self.training_rows(task) + (self.evaluation_rows(task) if job.stage == "audit" else 0)
+            return self.training_rows(task) + (self.evaluation_rows(task) if job.stage in ("audit", "shift") else 0)
         if job.stage == "soup":
             return self.selection_rows(str(getattr(spec, "task", "")))
         if job.stage in ("predict", "score"):

@@ -36,13 +36,22 @@ class Resolver:
     def prior_entry(self) -> DatasetEntry | None:
         return self.catalogue.dataset(self.study.prior.dataset) if self.study.prior else None
 
+    @property
+    def encoder(self) -> str:
+        """The model whose embeddings tell how far evaluation sets are from training."""
+        return self.study.shift.encoder or self.study.models[0]
+
+    def models(self) -> list[str]:
+        """Every model that the study reads, each once."""
+        return list(dict.fromkeys([*self.study.models, self.encoder]))
+
     def datasets(self) -> list[str]:
         """Every data set that the study reads, each once."""
         names = [task.train.dataset for task in self.study.tasks.values()]
         names += [item.dataset for task in self.study.tasks.values() for item in task.evaluate.values()]
         if self.study.prior:
             names.append(self.study.prior.dataset)
-        entries = [self.catalogue.model(model) for model in self.study.models]
+        entries = [self.catalogue.model(model) for model in self.models()]
         names += [entry.built_in.corpus for entry in entries if entry.built_in]
         return list(dict.fromkeys(names))
 

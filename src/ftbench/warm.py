@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "FTBENCH_WARM"  # `<allocation>:<socket>`, or `off`
-STAGES = ("upstream", "pretrain_samples", "finetune", "soup", "predict")
+STAGES = ("upstream", "pretrain_samples", "finetune", "soup", "predict", "shift")
 HEADER = struct.Struct("!i")
 
 

@@ -13,8 +13,8 @@ from cluster.loopback import Loopback
 from project import Project
 from training_job import PATIENCE
 
-RULES = ("fetch", "prepare", "split", "audit", "base", "upstream", "pretrain_samples", "finetune", "soup", "predict",
-         "score", "collect", "compare", "report")  # fmt: skip
+RULES = ("fetch", "prepare", "split", "audit", "shift", "base", "upstream", "pretrain_samples", "finetune", "soup",
+         "predict", "score", "collect", "compare", "report")  # fmt: skip
 CELL = "runs/reviews/smoke_encoder/{method}/default/s{seed}"
 # faster than a site wants it; and what a test cluster of one machine needs
 QUICK = [

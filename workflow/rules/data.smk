@@ -88,3 +88,24 @@ rule audit:
         "python -m ftbench.stage audit {params.job} --threads {threads}"
         " --outputs evaluation={output.evaluation} overlap={output.overlap} duplicates={output.duplicates}"
         " record={output.record} > {log} 2>&1"
+
+
+# How far the evaluation sets of one task are from its training rows.
+rule shift:
+    input:
+        unpack(PLAN.inputs("shift")),
+    output:
+        similarity=PLAN.pattern("similarity"),
+    log:
+        PLAN.log("shift", "{task}"),
+    conda:
+        "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("shift"),
+    params:
+        job=PLAN.arguments("shift"),
+    message:
+        "measuring the shift of the evaluation sets of {wildcards.task}"
+    shell:
+        "python -m ftbench.stage shift {params.job} --threads {threads}"
+        " --outputs similarity={output.similarity} > {log} 2>&1"

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from ftbench.config.dataset import MapRule
 from ftbench.config.perturbations import PerturbationEntry
 from ftbench.config.prior import Prior
+from ftbench.config.shift import Shift
 from ftbench.config.strict import Name, Strict
 
 
@@ -205,6 +206,7 @@ class Study(Strict):
     baseline: Name | None = Field(None, description="method the others are compared with; null: vanilla if present")
     training: Training = Training()
     statistics: Statistics = Statistics()
+    shift: Shift = Shift()
     prior: Prior | None = None
     tuning: Tuning | None = None
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)

@@ -46,7 +46,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
     scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
-    kept = ("paths", "barriers", "task_vectors", "overlap", "perturbations")
+    kept = ("paths", "barriers", "task_vectors", "overlap", "similarity", "perturbations")
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}
 
     def keep(name: str, table: pa.Table | None) -> None:
@@ -117,7 +117,8 @@ def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     if study.prior:
         names |= {study.prior.name, study.prior.dataset}
     for task in study.tasks:
-        keep("overlap", scan.table("overlap", scan.places.path("overlap", task=task), task, "audit"))
+        for name, stage in (("overlap", "audit"), ("similarity", "shift")):
+            keep(name, scan.table(name, scan.places.path(name, task=task), task, stage))
     scan.earlier_failures(names)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from ftbench.config.strict import Strict
 
+_DISTANCES = ("similarity", "overlap")
+
 
 class Spec(Strict):
     """The study that is compared; `resolved` is its canonical content."""
@@ -50,6 +52,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     write_table(
         "standings", [{"study": spec.study, **row} for row in standings(study, scores, runs)], outputs["standings"]
     )
+    if "shift" in outputs:
+        from ftbench.comparing.shifts import shift_rows
+
+        found = {name: read_table(name, inputs[name]).to_pylist() if name in inputs else [] for name in _DISTANCES}
+        shifts = shift_rows(study, scores, **found)
+        write_table("shift", [{"study": spec.study, **row} for row in shifts], outputs["shift"])
     if "pareto" not in outputs:
         return
     wanted = compute.is_in(metrics.column("role"), value_set=pa.array(["id", "prior"]))

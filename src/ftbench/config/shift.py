@@ -1,0 +1,18 @@
+"""The types of the keys `shift` and `robustness` of a study: how far sets are from training, and what withstands it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ftbench.config.strict import Name, Strict
+
+
+class Shift(Strict):
+    """How the distance of evaluation sets from the training rows is measured."""
+
+    encoder: Name | None = Field(
+        None, description="model entry whose embeddings are compared; null: the study's first model"
+    )
+    rows: int = Field(
+        1000, ge=50, description="distinct texts of a set, and of the training rows, that are embedded; more cost time"
+    )
