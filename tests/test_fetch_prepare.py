@@ -234,8 +234,8 @@ def test_a_damaged_page_in_the_middle_of_a_file_is_refused(tmp_path: Path) -> No
 
 
 def test_a_data_set_without_any_source_says_where_to_put_files(tmp_path: Path) -> None:
-    spec = fetch.Spec(dataset="hans", fields=Fields(text_a="premise"), access="form")
-    with pytest.raises(FtbenchError, match=r"hans.*`data_root=DIR`.*access: form"):
+    spec = fetch.Spec(dataset="hans", fields=Fields(text_a="premise"))
+    with pytest.raises(FtbenchError, match=r"hans.*`data_root=DIR`.*access: open"):
         fetch.run(spec, {}, {"fetched": tmp_path / "a", "record": tmp_path / "b"})
 
 

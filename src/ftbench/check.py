@@ -11,6 +11,7 @@ from typing import Any
 from ftbench import matrix
 from ftbench.check_perturbations import check_perturbation
 from ftbench.check_prior import check_prior
+from ftbench.config.dataset import TRAINED_KINDS
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.load import Catalogue, LoadedStudy
 from ftbench.config.problems import Problems
@@ -85,6 +86,11 @@ def _names(study: Any) -> list[tuple[str, str, str]]:
             (f"tasks.{task}.evaluate.{name}.dataset", "datasets", item.dataset)
             for name, item in wanted.evaluate.items()
         ]
+    names += [
+        (f"absent_tasks.{name}.datasets", "datasets", dataset)
+        for name, item in study.absent_tasks.items()
+        for dataset in item.datasets
+    ]
     if study.prior:
         names.append(("prior.dataset", "datasets", study.prior.dataset))
     return names
@@ -220,8 +226,10 @@ def _check_task(found: Problems, resolver: Resolver, catalogue: Catalogue, task:
             f"`{wanted.select.split}`, which is trained on",
             "another split, or `select.rows` to cut some off",
         )
-    if train.kind == "text":
-        found.add(f"tasks.{task}.train.dataset", f"`{wanted.train.dataset}`, a set without labels", "a labelled set")
+    if train.kind not in TRAINED_KINDS:
+        what = "a set without labels" if train.kind == "text" else f"a set of {train.kind}, which nothing here predicts"
+        fix = "Name the task under `absent_tasks`, with the reason." if train.kind != "text" else None
+        found.add(f"tasks.{task}.train.dataset", f"`{wanted.train.dataset}`, {what}", "a labelled set", fix)
         return
     used = {wanted.train.split, wanted.select.split}
     for name, item in wanted.evaluate.items():

@@ -15,7 +15,8 @@ from ftbench.config.strict import Name, Strict
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 MapRule = Literal["argmax_then_merge", "sum_then_argmax"]
 Role = Literal["id", "ood", "stress", "prior", "select"]
-Kind = Literal["classification", "regression", "text"]
+Kind = Literal["classification", "regression", "text", "entities", "spans"]
+TRAINED_KINDS = ("classification", "regression")  # what a task can be; sets of other kinds are read, or only listed
 
 
 class HubSource(Strict):
@@ -77,8 +78,10 @@ class DatasetEntry(Strict):
     kind: Kind = Field("classification", description="what the label is")
     hub: HubSource | None = None
     generated: GeneratedSource | None = None
-    access: Literal["open", "gated", "form"] = Field(
-        "open", description="whether the hub asks for consent or a form first"
+    access: Literal["open", "gated", "form", "local"] = Field(
+        "open",
+        description="gated, form: consent or a form is asked for first; local: on no hub. Without access a study goes"
+        " on without such a set, and its tables say so",
     )
     fields: Fields
     label: str | None = Field(None, description="source column of the label or score")

@@ -94,6 +94,13 @@ class Task(Strict):
     metrics: list[Name] = Field(default_factory=list, description="the first one leads; empty: by kind of task")
 
 
+class AbsentTask(Strict):
+    """A task that a study is about and cannot run."""
+
+    datasets: list[Name] = Field(min_length=1, description="names of its data-set entries")
+    reason: str = Field(min_length=1, description="why it is not run, for table `missing`")
+
+
 class Variant(Strict):
     """One setting of a method: values of its own configuration, and overrides of the training settings."""
 
@@ -212,6 +219,9 @@ class Study(Strict):
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)
     ensembles: dict[Name, EnsembleEntry] = Field(default_factory=dict)
     paths: dict[Name, PathEntry] = Field(default_factory=dict)
+    absent_tasks: dict[Name, AbsentTask] = Field(
+        default_factory=dict, description="tasks that belong here and are not run: table `missing` names them"
+    )
     perturbations: dict[Name, PerturbationEntry] = Field(
         default_factory=dict, description="edits of evaluation texts under which runs and soups are scored again"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftbench.config.study import Study
+from ftbench.data.availability import PREFIX
 
 TABLES = (
     "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
@@ -44,4 +45,15 @@ def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:
     """Read and check the tables of a study; `files` maps each of `TABLES` to its Parquet file."""
     from ftbench.tables.store import read_table
 
-    return Results(name, study, **{table: read_table(table, files[table]).to_pylist() for table in TABLES})
+    tables = {table: read_table(table, files[table]).to_pylist() for table in TABLES}
+    return Results(name, _available(study, tables["missing"]), **tables)
+
+
+def _available(study: Study, missing: list[Record]) -> Study:
+    """The study without the evaluation sets that are not available: they have no column, and no mean waits for them."""
+    absent = {row["artifact_id"] for row in missing if row["stage"] == "audit" and row["reason"].startswith(PREFIX)}
+    tasks = {}
+    for name, task in study.tasks.items():
+        kept = {item: about for item, about in task.evaluate.items() if f"{name}/{item}" not in absent}
+        tasks[name] = task.model_copy(update={"evaluate": kept})
+    return study.model_copy(update={"tasks": tasks})

@@ -43,6 +43,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import pyarrow as pa
     from pyarrow import compute, parquet
 
+    from ftbench.data.availability import PREFIX, reason_of
     from ftbench.data.overlap import EvaluationRows, overlap
     from ftbench.data.parquet import read_parquet_file
     from ftbench.data.prior import hashes, without_pool_texts
@@ -63,9 +64,14 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             "map": None,
         }
     }
+    absent: dict[str, str] = {}  # evaluation sets that cannot be had, with the reason
     for name, wanted in spec.sets.items():
         where = f"task {spec.task}, evaluation set `{name}` ({wanted.dataset})"
         prepared = read_parquet_file(inputs[f"set_{wanted.dataset}"])
+        if (reason := reason_of(prepared)) is not None:
+            absent[name] = f"{PREFIX}data set {wanted.dataset}: {reason}"
+            print(f"{name}: {absent[name]}", flush=True)
+            continue
         rows = prepared.filter(compute.equal(prepared.column("split"), wanted.split)).drop_columns(["split"])
         if rows.num_rows == 0:
             known = sorted(set(prepared.column("split").to_pylist()))
@@ -106,6 +112,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         "labels": spec.labels,
         "prior_labels": spec.prior_labels,
         "sets": described,
+        "absent": absent,
     }
     outputs["record"].write_text(json.dumps(record, indent=1))
     _warn(counts)

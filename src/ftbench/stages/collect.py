@@ -112,6 +112,8 @@ def _in_order(table: Any, artifacts: list[str]) -> Any:
 
 def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     """Tables and failures of the stages that cells depend on: told first, because they explain the rest."""
+    from ftbench.data.availability import PREFIX
+
     names = {*study.tasks, *study.models, *(task.train.dataset for task in study.tasks.values())}
     names |= {item.dataset for task in study.tasks.values() for item in task.evaluate.values()}
     if study.prior:
@@ -119,6 +121,11 @@ def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     for task in study.tasks:
         for name, stage in (("overlap", "audit"), ("similarity", "shift")):
             keep(name, scan.table(name, scan.places.path(name, task=task), task, stage))
+        for eval_set, reason in scan.absent_sets(task).items():
+            scan.note(f"{task}/{eval_set}", "audit", reason, None)
+    for name, item in study.absent_tasks.items():
+        for dataset in item.datasets:
+            scan.note(f"{name}/{dataset}", "task", f"{PREFIX}{item.reason}", None)
     scan.earlier_failures(names)
 
 

@@ -32,6 +32,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import pyarrow as pa
     from pyarrow import parquet
 
+    from ftbench.data.availability import absence, refusal
     from ftbench.data.sources import read_generated, read_hub, read_local
 
     if spec.generated:
@@ -42,7 +43,17 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             read_local({split: inputs[split] for split in spec.local}, spec.fields, spec.label),
         )
     elif spec.hub:
-        origin, raw = "hub", read_hub(spec.hub, spec.splits, spec.fields, spec.label)
+        try:
+            origin, raw = "hub", read_hub(spec.hub, spec.splits, spec.fields, spec.label)
+        except FtbenchError as error:
+            reason = refusal(error, spec.access)
+            if reason is None:
+                raise
+            _not_available(spec, reason, outputs)
+            return
+    elif spec.access != "open":
+        _not_available(spec, absence(spec.dataset, spec.access), outputs)
+        return
     else:
         raise FtbenchError(
             f"data set {spec.dataset}: found no hub source and no files under `data_root`. "
@@ -66,3 +77,24 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         "rows": {split: part.table.num_rows for split, part in raw.items()},
     }
     outputs["record"].write_text(json.dumps(record, indent=1))
+
+
+def _not_available(spec: Spec, reason: str, outputs: Mapping[str, Path]) -> None:
+    """A file without rows that says why, and a record that does."""
+    from pyarrow import parquet
+
+    from ftbench.data.availability import without_rows
+
+    parquet.write_table(without_rows(reason), outputs["fetched"])
+    record = {
+        "dataset": spec.dataset,
+        "origin": "not available",
+        "revision": None,
+        "repository": spec.hub.repository if spec.hub else None,
+        "digest": None,
+        "label_names": None,
+        "rows": {},
+        "not_available": reason,
+    }
+    outputs["record"].write_text(json.dumps(record, indent=1))
+    print(f"data set {spec.dataset} is not available: {reason}", flush=True)

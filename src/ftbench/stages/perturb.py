@@ -39,6 +39,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import pyarrow as pa
     from pyarrow import compute, parquet
 
+    from ftbench.data.availability import without_rows
     from ftbench.data.parquet import read_parquet_file
     from ftbench.data.sampling import strata_of, stratified
     from ftbench.plugins import plugin
@@ -79,6 +80,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             print(f"{name} on {eval_set}: {len(chosen)} rows", flush=True)
         clean = [rows[at] for at in sorted(used)]
         keep(CLEAN, eval_set, 0, 0.0, clean, [(row["text_a"], row["text_b"]) for row in clean])
+    if not found["uid"]:
+        parquet.write_table(without_rows("no set that is perturbed is available"), outputs["perturbed"])
+        return
     types = {"seed": pa.int64(), "strength": pa.float64(), "value": pa.float64(), "changed": pa.bool_()}
     made = pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in found.items()})
     parquet.write_table(made, outputs["perturbed"], compression="zstd")

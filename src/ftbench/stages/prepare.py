@@ -28,11 +28,19 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import pyarrow as pa
     from pyarrow import parquet
 
+    from ftbench.data.availability import reason_of
     from ftbench.data.labelling import named, value_names
     from ftbench.data.parquet import read_parquet_file
 
     record = json.loads(inputs["record"].read_text())
     table = read_parquet_file(inputs["fetched"])
+    if (reason := reason_of(table)) is not None:
+        parquet.write_table(table, outputs["prepared"])
+        keys = ("origin", "repository", "revision", "digest", "not_available")
+        card = {"dataset": spec.dataset, "kind": spec.kind, "labels": list(spec.labels), "splits": {}}
+        card |= {"warnings": [f"not available: {reason}"], **{key: record[key] for key in keys}}
+        outputs["card"].write_text(json.dumps(card, indent=1))
+        return
     warnings = _row_counts(spec, record)
     names = value_names(spec.labels, record["label_names"], spec.dataset) if spec.kind == "classification" else {}
     if spec.kind == "classification" and record["label_names"] is None:

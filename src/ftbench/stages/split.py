@@ -37,12 +37,15 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import numpy as np
     from pyarrow import compute, parquet
 
+    from ftbench.data.availability import PREFIX, reason_of
     from ftbench.data.parquet import read_parquet_file
     from ftbench.data.prior import hashes as text_hashes
     from ftbench.data.sampling import strata_of, stratified
     from ftbench.training.seeds import numpy_generator
 
     prepared = read_parquet_file(inputs["prepared"])
+    if (reason := reason_of(prepared)) is not None:
+        raise FtbenchError(f"task {spec.task}: its data set {spec.train.dataset} is {PREFIX}{reason}")
 
     def rows_of(split: str) -> Any:
         return prepared.filter(compute.equal(prepared.column("split"), split)).drop_columns(["split"])

@@ -123,6 +123,11 @@ class Scan:
             if str(content.get("cell", "")).startswith(cell + "/"):
                 self.absent(str(content["cell"]), str(content["stage"]), NOT_RUN)
 
+    def absent_sets(self, task: str) -> dict[str, str]:
+        """Evaluation sets of a task that are not available, with the reason, as its audit has them."""
+        content = json_object(self.places.path("audit", task=task)) or {}
+        return {str(name): str(reason) for name, reason in dict(content.get("absent") or {}).items()}
+
     def earlier_failures(self, names: set[str]) -> None:
         """Add failures of stages before the cells (data, models) whose own cell is made of `names`."""
         noted = {(row["artifact_id"], row["stage"]) for row in self.missing}
