@@ -59,12 +59,20 @@ def prepare(folder: Path, data: Path, snapshot: Path, rows: int) -> dict[str, Pa
     return {"base": folder / "base.json", "prepared": folder / "prepared.parquet", "start": folder / "w"}
 
 
+def length(config: Any) -> int:
+    """Tokens kept of a row."""
+    return min(128, int(config.max_position_embeddings))
+
+
 def stage(folder: Path, inputs: dict[str, Path]) -> float:
     """Seconds of the whole stage, loading of the model included."""
+    from transformers import AutoConfig
+
     from ftbench.stage import execute
 
+    longest = length(AutoConfig.from_pretrained(inputs["base"].parent / "snapshot", local_files_only=True))
     spec = {"prior": "snli", "model": "minilm", "kind": "classification", "labels": LABELS, "pool": "pool",
-            "evaluation": "none", "max_length": 128}  # fmt: skip
+            "evaluation": "none", "max_length": longest}  # fmt: skip
     started = time.perf_counter()
     execute(NAME, spec, inputs, {"samples": folder / "samples.parquet"}, folder / "work", "benchmark")
     return time.perf_counter() - started
@@ -85,13 +93,13 @@ def bare(inputs: dict[str, Path]) -> float:
     snapshot = inputs["base"].parent / "snapshot"
     tokenizer = load_tokenizer(snapshot)
     model = classifier_with(snapshot, LABELS, "classification", load_weights(inputs["start"]), tokenizer.pad_token_id)
-    place = device()
+    place, longest = device(), length(model.config)
     model.to(place).eval()
     with torch.inference_mode():
         for part in parquet.ParquetFile(inputs["prepared"]).iter_batches(batch_size=4096):
             import pyarrow as pa
 
-            data = encode(tokenizer, from_table(pa.Table.from_batches([part]), LABELS, "classification"), 128)
+            data = encode(tokenizer, from_table(pa.Table.from_batches([part]), LABELS, "classification"), longest)
             for rows in length_batches(data.lengths, place):
                 model(**collate(data, rows, place).inputs).logits.float().cpu()
     return time.perf_counter() - started

@@ -147,3 +147,10 @@ def test_a_study_without_a_prior_task_has_empty_tables_and_a_figure_that_says_so
     folder.finish()
     assert folder.rows("forgetting") == folder.rows("pareto") == folder.rows("rehearsal_trace") == []
     assert "New task against prior task" not in folder.page("index.html")
+
+
+def test_rows_that_were_only_passed_forward_are_charged_a_third() -> None:
+    from ftbench.stages.finetune import charged_rows
+
+    assert charged_rows(90, {}) == 90
+    assert charged_rows(90, {"rehearsed_rows": 10, "forward_rows_extra": 60}) == 120

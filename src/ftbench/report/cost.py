@@ -16,6 +16,7 @@ _MEBIBYTE = 2**20
 
 TITLES = (
     Title("training", "s a run"),
+    Title("charged rows", "new, rehearsed, a third of those only passed forward"),
     Title("throughput", "rows/s"),
     Title("peak memory", "MiB"),
     Title("trainable", "parameters"),
@@ -32,6 +33,7 @@ class Cost:
     model: str
     label: str
     seconds: float | None
+    charged_rows: float | None
     rows_per_second: float | None
     memory_bytes: float | None
     trainable: float | None
@@ -58,6 +60,7 @@ def costs(results: Results, task: str, model: str) -> list[Cost]:
 def _cost(task: str, model: str, label: str, runs: list[Record], expected: int) -> Cost:
     columns = (
         "train_seconds",
+        "charged_rows",
         "examples_per_second",
         "peak_memory_bytes",
         "trainable_parameters",
@@ -76,6 +79,7 @@ def _entries(row: Cost) -> tuple[Entry, ...]:
     share = None if row.trainable is None or not row.total else 100 * row.trainable / row.total
     return (
         Entry(_print(row.seconds, "{:.1f}")),
+        Entry(_print(row.charged_rows, "{:,.0f}")),
         Entry(_print(row.rows_per_second, "{:.0f}")),
         Entry(_print(row.memory_bytes, "{:.0f}", _MEBIBYTE)),
         Entry(_print(row.trainable, "{:,.0f}")),

@@ -23,6 +23,7 @@ def forgetting_grid(results: Results, task: str, model: str) -> Grid:
     titles = (
         Title("new task", "in-domain score; bold: on the front", "new"),
         Title("prior task", "score, and change", "prior"),
+        Title("cost", "rows a run: new, rehearsed, a third of those only passed forward", "rows"),
         Title("damage", "right before, wrong now; % of all rows", "CD"),
         Title("forget rate", "% of the rows right before", "FR"),
         Title("transfer", "wrong before, right now; % of all rows", "PT"),
@@ -40,6 +41,7 @@ def _entries(row: Record) -> tuple[Entry, ...]:
     return (
         Entry(number(row["new_value"], "fraction"), row["new_metric"], bold=bool(row["on_front"])),
         Entry(number(row["prior_value"], "fraction"), change, bold=bool(row["on_front"])),
+        Entry(NO_VALUE if row["charged_rows"] is None else f"{row['charged_rows']:,.0f}"),
         *(Entry(number(row[name], "fraction")) for name in _SHOWN),
         Entry(number(row["prior_at_match"], "fraction")),
         Entry(NO_VALUE if area is None else f"{1000 * area:.1f}"),

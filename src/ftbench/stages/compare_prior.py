@@ -51,6 +51,7 @@ def _of_one(
     before = next((row["value"] for row in metrics if row["artifact_kind"] == "base"
                    and (row["eval_set"], row["metric"]) == (study.prior.name, prior_metric)), None)  # fmt: skip
     whole = {row["artifact_id"]: row for row in forgetting if row["scheme"] == "all"}
+    costs = {row["run_id"]: row.get("charged_rows") for row in runs}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for method in study.methods:
         for variant in study.variants(method):
@@ -61,6 +62,7 @@ def _of_one(
                 "task": task, "model": model, "method": method, "variant": variant, "new_metric": new_metric,
                 "new_value": mean(new, len(study.seeds)), "prior_metric": prior_metric,
                 "prior_value": mean(prior, len(study.seeds)), "prior_before": before,
+                "charged_rows": mean([costs.get(run) for run in ids], len(study.seeds)),
                 **{key: mean([whole.get(run, {}).get(key) for run in ids], len(study.seeds)) for key in DAMAGES},
             }  # fmt: skip
     points = {

@@ -142,6 +142,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         "train_seconds": outcome.seconds,
         "total_seconds": time.perf_counter() - clock,
         "examples_seen": outcome.rows,
+        "charged_rows": charged_rows(outcome.rows, fitted.facts),
         "tokens_seen": outcome.tokens or None,
         "examples_per_second": outcome.rows / outcome.seconds if outcome.seconds else None,
         "peak_memory_bytes": memory.bytes,
@@ -154,6 +155,11 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     }
     outputs["record"].write_text(json.dumps(record, indent=1))
     print(f"{status}: {spec.select_metric} on select {outcome.best_score}", flush=True)
+
+
+def charged_rows(seen: int, facts: Mapping[str, Any]) -> float:
+    """Training rows that a run costs: new and rehearsed ones, and a third for each row that was only passed forward."""
+    return float(seen + (facts.get("rehearsed_rows") or 0) + (facts.get("forward_rows_extra") or 0) / 3)
 
 
 def _training_rows(spec: Spec, table: Any) -> Any:

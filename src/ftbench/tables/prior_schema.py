@@ -112,6 +112,8 @@ PARETO = Table(
         Column("prior_value", NUMBER, "its mean after fine-tuning; null unless every seed has a score", nullable=True),
         Column("prior_before", NUMBER, "the same of the model before fine-tuning", nullable=True),
         _DAMAGE, _FORGOTTEN, _TRANSFER,
+        Column("charged_rows", NUMBER, "training rows that a run costs, as in `runs`; compare methods at equal ones",
+               nullable=True, low=0),
         Column("on_front", FLAG, "whether no other method or variant is better at one and no worse at the other;"
                " null without both values", nullable=True),
         Column("matched_at", NUMBER, "the baseline's new value, at which methods are compared", nullable=True),

@@ -80,6 +80,8 @@ RUNS = Table(
                low=0),
         Column("forward_rows_extra", INTEGER, "rows that a sampler passed through the model without training on"
                " them; a forward pass is about a third of a training row", nullable=True, low=0),
+        Column("charged_rows", NUMBER, "`examples_seen` and `rehearsed_rows`, and a third of `forward_rows_extra`: what"
+               " samplers are compared at", nullable=True, low=0),
         Column("prior_head", TEXT, "head that prior rows passed through in training", nullable=True,
                values=("frozen", "shared")),
         Column("prior_gradient_norm", NUMBER, "norm of the prior task's mean gradient at the start, where a method"
