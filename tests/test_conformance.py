@@ -36,6 +36,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "top_k_layers": {"layers": 1},
 }
 
+# nothing of their own to choose: the row weights of one are medians, one is a control, one is experimental, and one
+# inherits what rehearsal searches
+WITHOUT_GRID = {"flow", "from_scratch", "dba", "der"}
+
 
 def tiny_model() -> torch.nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
@@ -81,13 +85,17 @@ def settings(**changes: Any) -> Training:
 
 
 def prepared(
-    name: str, training: Training, checkpoints: Path | None = None, processes: Processes | None = None
+    name: str,
+    training: Training,
+    checkpoints: Path | None = None,
+    processes: Processes | None = None,
+    model: torch.nn.Module | None = None,
 ) -> tuple[Job, Method]:
-    """A job on the tiny model with one method; saves after every step where a folder is given."""
+    """A job on the tiny model, or another one, with one method; saves after every step where a folder is given."""
     torch.set_num_threads(1)
     factory = plugins("methods")[name].factory
     method: Method = factory(factory.Config(**SETTINGS.get(name, {})))
-    context = Context(model=tiny_model(), training=training, kind="classification", seed=1)
+    context = Context(model=model or tiny_model(), training=training, kind="classification", seed=1)
     if factory.wants_prior(method.config):
         context.prior = tiny_prior(context.model)
     rows = method.examples(tiny_rows(), context)
@@ -136,6 +144,19 @@ def test_a_method_says_what_it_is(name: str) -> None:
     assert factory.paper
     assert factory.formula
     assert factory.cost.forward >= 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_grid_to_search_holds_settings_that_the_method_takes(name: str) -> None:
+    """Every method has one, if only of the training's settings."""
+    factory = plugins("methods")[name].factory
+    for key, values in factory.search.items():
+        head, _, rest = key.partition(".")
+        assert head in ("settings", "training")
+        assert len(set(values)) > 1, key
+        for value in values:
+            validated(factory.Config if head == "settings" else Training, {rest: value}, "grid", key)
+    assert factory.search or name in WITHOUT_GRID
 
 
 @pytest.mark.parametrize("name", METHODS)

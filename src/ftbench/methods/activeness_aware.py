@@ -45,6 +45,7 @@ class ActivenessAware(Method):
         "the mixed gradient is clipped and goes to AdamW (the reference: SGD with momentum, no clipping)",
     )
     cost = Cost(forward=2.0, backward=2.0, memory="a copy of the weights and one of the gradients")
+    search = {"settings.radius": (0.01, 0.05, 0.1), "settings.mix": (0.3, 0.5, 0.7, 1.0)}  # around the paper's values
     owns_gradients = True
 
     class Config(Strict):

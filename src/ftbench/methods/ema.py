@@ -27,6 +27,7 @@ class Ema(TrajectoryMean):
     paper = "Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging"
     formula = "mean_t = sum_s decay^(t-s) theta_s / sum_s decay^(t-s), s = 1..t"
     deviations = ("weights before the first step never enter: the average is divided by what it has gathered",)
+    search = {"settings.decay": (0.9, 0.99, 0.999)}  # commonly searched
     cost = Cost(memory="one copy of the trained parameters in float32, two while evaluating")
 
     class Config(Strict):

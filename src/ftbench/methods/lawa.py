@@ -36,6 +36,7 @@ class Lawa(TrajectoryMean):
         "checkpoints lie `every` part of the training apart, so that short trainings have some; the paper takes one an"
         " epoch",
     )
+    search = {"settings.checkpoints": (3, 5, 10), "settings.every": (0.05, 0.1)}  # our own grid for short runs
     cost = Cost(memory="`checkpoints` + 1 copies of the trained parameters in float32")
 
     class Config(Strict):

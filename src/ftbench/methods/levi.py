@@ -35,6 +35,11 @@ class Levi(AdapterMethod):
         "the pretrained model is frozen and without dropout (the paper may add low-rank adapters to it)",
     )
     cost = Cost(forward=1.0, backward=0.05, memory="optimiser state of the added network only")
+    search = {  # our own grid: no values were published with code
+        "settings.views": (1, 2, 4),
+        "settings.small_width": (0, 32, 64),
+        "settings.learning_rate": (3e-4, 1e-3, 3e-3),
+    }
     unmergeable = "its answer comes from several depths at once, which no weights of the plain model give"
     alters_forward = True
 

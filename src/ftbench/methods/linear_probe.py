@@ -24,6 +24,7 @@ class LinearProbe(Method):
     paper = "Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes"
     formula = "theta_encoder constant; head <- AdamW(head, grad mean CE)"
     deviations = ("dropout stays on in the frozen encoder, as in fine-tuning",)
+    search = {"training.learning_rate": (1e-3, 3e-3, 1e-2)}  # our own grid: only new layers train
     cost = Cost(forward=1.0, backward=0.0, memory="optimiser state of head and pooler only")
 
     class Config(Strict):

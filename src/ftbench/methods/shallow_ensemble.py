@@ -61,6 +61,7 @@ class ShallowEnsemble(Method):
         "w and c start at zero, so that runs of different seeds start alike",
     )
     cost = Cost(forward=1.0, backward=1.0, memory="one number per training row and label")
+    search = {"settings.entropy_penalty": (0.0, 0.01, 0.03, 0.1)}  # around the released value
     owns_criterion = True
 
     class Config(Strict):
