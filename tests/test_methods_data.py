@@ -16,7 +16,7 @@ from test_conformance import NumberedWords, settings, tiny_model, tiny_rows
 from ftbench.config.errors import FtbenchError
 from ftbench.config.study import Training
 from ftbench.data.lexicon import lexicon_path, read_synonyms
-from ftbench.data.word_edits import deleted, inserted, replaceable, replaced, swapped
+from ftbench.data.word_edits import deleted, inserted, letters_alone, replaceable, replaced, swapped
 from ftbench.methods.eda import Eda
 from ftbench.methods.shallow_ensemble import ShallowEnsemble
 from ftbench.training.examples import Examples
@@ -98,6 +98,19 @@ def test_every_row_stays_as_it_is_and_gets_its_variants_with_its_target_behind()
     assert np.array_equal(found.targets, np.concatenate([rows.targets, np.repeat(rows.targets, 3)]))
     for number, text in enumerate(found.text_a[40:]):
         assert set(text.split()) <= set(rows.text_a[number // 3].split())
+
+
+def test_the_released_way_strips_originals_too_and_inserts_synonyms_of_stop_words(tmp_path: Path) -> None:
+    """The rule is that of the released `get_only_chars`: apostrophes go, everything else but a to z becomes a space."""
+    assert letters_alone("  Don\u2019t re-use 3\tDVDs, it's A-1!") == "dont re use dvds its a"
+    assert inserted(["the"], 2, SYNONYMS, generator()) == ["the"]
+    assert sorted(inserted(["the"], 2, SYNONYMS, generator(), any_word=True)) == ["the", "this", "this"]
+    rows = Examples(["r"], ["The 2nd Film isn't DULL"], ["99"], None)
+    found = augmented(rows, variants=2, reference=True, operations=["swap"])
+    assert found.text_a[0] == "the nd film isnt dull"
+    assert sorted(found.text_a[1].split()) == sorted(found.text_a[0].split())
+    assert found.text_b == ["", "", ""]
+    assert rows.text_a == ["The 2nd Film isn't DULL"]
 
 
 def test_variants_do_not_depend_on_the_other_rows_and_differ_between_seeds() -> None:

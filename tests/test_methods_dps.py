@@ -189,3 +189,21 @@ def test_the_gradient_of_dps_mix_is_the_derivative_of_its_mixture(factor: str, s
 def test_shares_out_of_bounds_are_refused(name: str, key: str, value: float) -> None:
     with pytest.raises(FtbenchError, match=key):
         validated(plugins("methods")[name].factory.Config, {key: value}, "study.yaml", "settings")
+
+
+@BOTH
+def test_the_released_head_start_is_uniform_within_one_over_the_root_of_its_inputs(name: str) -> None:
+    plain = made(name).Config().head_start
+    given = job(made(name, head_start="reference")).context.model
+    untouched = job(made(name)).context.model
+    assert plain == "plain"
+    weight, bias = (plain_state(given)[f"classifier.{key}"] for key in ("weight", "bias"))
+    bound = weight.shape[1] ** -0.5
+    assert bias.abs().max() > 0
+    assert weight.abs().max() <= bound
+    # the model's own rule is N(0, 0.02), and biases of 0
+    assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.2)
+    again = job(made(name, head_start="reference")).context.model
+    for key, tensor in plain_state(given).items():
+        assert torch.equal(tensor, plain_state(again)[key])
+        assert torch.equal(tensor, plain_state(untouched)[key]) == (not key.startswith("classifier."))

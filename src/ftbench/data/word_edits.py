@@ -38,10 +38,15 @@ def in_case_of(word: str, other: str) -> str:
     return other[:1].upper() + other[1:] if word[:1].isupper() else other
 
 
-def replaceable(words: list[str], synonyms: Synonyms) -> list[str]:
-    """The distinct words, in lower case and sorted, that have synonyms and are no stop words."""
+def replaceable(words: list[str], synonyms: Synonyms, any_word: bool = False) -> list[str]:
+    """The distinct words, in lower case and sorted, that have synonyms and, unless `any_word`, are no stop words."""
     found = {_parts(word)[1].lower() for word in words}
-    return sorted(word for word in found if word in synonyms and word not in stop_words())
+    return sorted(word for word in found if word in synonyms and (any_word or word not in stop_words()))
+
+
+def letters_alone(text: str) -> str:
+    """A text in lower case with a to z alone: apostrophes go, everything else becomes one space."""
+    return " ".join(re.sub("[^a-z]+", " ", re.sub("['\N{RIGHT SINGLE QUOTATION MARK}]", "", text).lower()).split())
 
 
 def replaced(words: list[str], count: int, synonyms: Synonyms, generator: np.random.Generator) -> list[str]:
@@ -62,9 +67,11 @@ def replaced(words: list[str], count: int, synonyms: Synonyms, generator: np.ran
     return edited
 
 
-def inserted(words: list[str], count: int, synonyms: Synonyms, generator: np.random.Generator) -> list[str]:
-    """`count` times a synonym of a random word at a random place."""
-    candidates = replaceable(words, synonyms)
+def inserted(
+    words: list[str], count: int, synonyms: Synonyms, generator: np.random.Generator, any_word: bool = False
+) -> list[str]:
+    """`count` times a synonym of a random word at a random place; of stop words only with `any_word`."""
+    candidates = replaceable(words, synonyms, any_word)
     edited = list(words)
     for _ in range(count if candidates else 0):
         others = synonyms[candidates[generator.integers(len(candidates))]]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftbench.methods.base import Cost, Method, State
-from ftbench.training.dps_stages import SEARCH, DpsConfig, Stages, short_run
+from ftbench.training.dps_stages import SEARCH, DpsConfig, Stages, short_run, start_head
 from ftbench.training.freezing import Frozen, second_selection
 from ftbench.training.layers import linear_weights
 from ftbench.training.masks import kept_entries, largest
@@ -38,7 +38,7 @@ class DpsDense(Method):
         "steps are optimiser steps, also under gradient accumulation (the reference counts micro-batches)",
         "dropout and the head's start stay as in plain fine-tuning; the reference switches hidden and attention "
         "dropout off in runs of less than 2,000 steps (`training.dropout: 0.0`, then for the baseline too), and its "
-        "head starts from another distribution",
+        "head starts from another distribution (`head_start: reference`)",
         "a run too short for stages of one step is refused (the reference divides by zero at step 2)",
         "statistics come from unscaled gradients and never from skipped steps (the reference uses loss-scaled ones, "
         "where one overflow can leave a matrix untrained)",
@@ -60,6 +60,10 @@ class DpsDense(Method):
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
         return [*second_selection(cls.name, others), *short_run(config, training)]
+
+    def prepare_model(self, context: Context) -> None:
+        """The released head start, where that is asked for."""
+        start_head(self.config, context)
 
     def prologue(self, context: Context) -> None:
         """Refuse a run with empty stages before its first step."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ftbench.methods.base import Cost, Method, State
-from ftbench.training.dps_stages import SEARCH, DpsConfig, Stages, short_run
+from ftbench.training.dps_stages import SEARCH, DpsConfig, Stages, short_run, start_head
 from ftbench.training.freezing import Frozen, second_selection
 from ftbench.training.layers import LinearWeight, linear_weights
 from ftbench.training.masks import kept_entries, largest
@@ -43,7 +43,7 @@ class DpsMix(Method):
         "one column mask per optimiser step, also under gradient accumulation and several passes",
         "dropout and the head's start stay as in plain fine-tuning; the reference switches hidden and attention "
         "dropout off (`training.dropout: 0.0`, then for the baseline too), and its head starts from another "
-        "distribution",
+        "distribution (`head_start: reference`)",
         "a run too short for stages of one step is refused; statistics come from unscaled gradients",
         "the gradient lacks the factor 1/(1-p) of the derivative, as in the reference; `gradient_factor: exact` has "
         "it. Under AdamW it matters through epsilon and the clip norm alone",
@@ -82,6 +82,10 @@ class DpsMix(Method):
             if other.begin_passes is not Method.begin_passes and not other.selects_entries
         ]
         return reasons
+
+    def prepare_model(self, context: Context) -> None:
+        """The released head start, where that is asked for."""
+        start_head(self.config, context)
 
     def prologue(self, context: Context) -> None:
         """Refuse a run with empty stages before its first step."""

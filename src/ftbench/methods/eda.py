@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ftbench.config.strict import Strict
 from ftbench.data.lexicon import lexicon_path, read_synonyms
-from ftbench.data.word_edits import Synonyms, deleted, inserted, replaced, swapped
+from ftbench.data.word_edits import Synonyms, deleted, inserted, letters_alone, replaced, swapped
 from ftbench.methods.base import Cost, Method
 from ftbench.training.examples import Examples
 from ftbench.training.seeds import numpy_generator
@@ -45,8 +45,9 @@ class Eda(Method):
     deviations = (
         "without a list of synonyms only swap and deletion run; nothing is downloaded",
         "words are looked up as they stand, not by their base form; stop words are scikit-learn's",
-        "the original row and all other words keep case, digits and punctuation (the reference strips them)",
-        "inserted words are synonyms of words that are no stop words (the reference takes stop words too)",
+        "the original row and all other words keep case, digits and punctuation, and inserted words are synonyms of "
+        "words that are no stop words; `reference: true` has the released code's way: lower case and a to z alone, in "
+        "the original rows too (evaluation rows stay as they are), and synonyms of stop words",
         "synonyms are sorted before the draw (the reference's order depends on the hash seed)",
         "in pairs every variant keeps its own partner",
         "the number of steps is that of the plain rows, so that no method trains longer",
@@ -68,6 +69,11 @@ class Eda(Method):
         )
         synonyms_sha256: str | None = Field(None, description="what that file has to hash to; null: not compared")
         texts: Literal["both", "a", "b"] = Field("both", description="which text of a pair is edited")
+        reference: bool = Field(
+            False,
+            description="the released code's way: training texts, the original ones too, in lower case with a to z "
+            "alone, and insertions of synonyms of stop words",
+        )
 
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
@@ -90,6 +96,10 @@ class Eda(Method):
         config, synonyms = self.config, self._synonyms()
         operations = config.operations or (WITHOUT if config.synonyms is None else WITH_SYNONYMS + WITHOUT)
         pairs = examples.text_b is not None
+        if config.reference:
+            second_texts = None if examples.text_b is None else [letters_alone(text) for text in examples.text_b]
+            first_texts = [letters_alone(text) for text in examples.text_a]
+            examples = Examples(examples.uids, first_texts, second_texts, examples.targets)
         first, second = list(examples.text_a), list(examples.text_b or [])
         uids, origins = list(examples.uids), list(range(len(examples)))
         for row, uid in enumerate(examples.uids):
@@ -126,7 +136,7 @@ class Eda(Method):
         if operation == "replacement":
             words = replaced(words, count, synonyms, generator)
         elif operation == "insertion":
-            words = inserted(words, count, synonyms, generator)
+            words = inserted(words, count, synonyms, generator, self.config.reference)
         elif operation == "swap":
             words = swapped(words, count, generator)
         else:

@@ -1,4 +1,4 @@
-"""What the dense and the mix form of dynamic parameter selection share: settings, and the two alternating stages.
+"""What the dense and the mix form of dynamic parameter selection share: settings, stages, the released head start.
 
 A stage lasts u steps. With rho of 0.05 and runs of 468 to 1,605 steps, as in the paper's tasks, u is 23 to 80.
 """
@@ -14,6 +14,8 @@ from pydantic import Field
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
 from ftbench.training import freezing
+from ftbench.training.layers import is_head
+from ftbench.training.seeds import torch_generator
 
 if TYPE_CHECKING:
     from ftbench.config.study import Training
@@ -35,6 +37,11 @@ class DpsConfig(Strict):
         description="what rho is a share of; epoch: one epoch's steps, as in the reference's mode for few examples",
     )
     frozen: freezing.Meaning = Field("gradient", description=freezing.DESCRIPTION)
+    head_start: Literal["plain", "reference"] = Field(
+        "plain",
+        description="plain: the head of every method; reference: U(-1/sqrt(n), 1/sqrt(n)) with n inputs, biases too, "
+        "what the released code leaves it at",
+    )
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,23 @@ class Stages:
     def collects(self, step: int) -> bool:
         """True in stage I."""
         return self.index(step) % 2 == 1
+
+
+def start_head(config: DpsConfig, context: Context) -> None:
+    """Draw the linear layers of the head as the released code does, where that is asked for. Its classifier is of a
+    class of its own, which the model's rule for new weights skips. Draws come from the stream of new weights."""
+    import torch
+
+    if config.head_start == "plain":
+        return
+    generator = torch_generator(context.init_seed, "init", "dps_head")
+    for name, module in context.model.named_modules():
+        if not isinstance(module, torch.nn.Linear) or not is_head(name, context.model):
+            continue
+        bound = module.in_features**-0.5
+        with torch.no_grad():
+            for parameter in module.parameters():  # on the CPU, so that the draw does not depend on the device
+                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
 
 
 def empty_stage(update_ratio: float, steps: int, period: str = "a run") -> list[str]:
