@@ -18,7 +18,7 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="file 
 
 def add_commands(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (show, query, compare, table, bundle, verify, merge):
+    for command in (show, query, compare, power, table, bundle, verify, merge):
         app.command()(command)
 
 
@@ -76,13 +76,14 @@ def query(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="a study or a folder of results")],
+    first: Annotated[str, typer.Argument(help="a study, a folder of results, a commit, or FOLDER@COMMIT")],
     second: Annotated[str, typer.Argument(help="another one")],
-    all_cells: Annotated[bool, typer.Option("--all", help="also cells that are equal")] = False,
+    all_cells: Annotated[bool, typer.Option("--all", help="also cells that are equal in everything")] = False,
     form: FormatOption = Format.table,
     output: OutputOption = None,
 ) -> None:
-    """Compare two folders of results: which scores moved beyond noise, which are missing, what else changed."""
+    """Compare two folders of results, or what two commits made: which scores moved beyond noise, which are missing,
+    which come from other code, settings or data."""
     from collections import Counter
 
     from pyarrow import compute
@@ -94,12 +95,34 @@ def compare(
     folders = folder_of(first), folder_of(second)
     rows = differences(*folders)
     counts = Counter(rows.column("verdict").to_pylist())
-    shown = rows if all_cells else rows.filter(compute.not_equal(rows.column("verdict"), "same"))
-    emit(shown, form, output)
+    moved = compute.not_equal(rows.column("verdict"), "same")
+    changed = compute.not_equal(rows.column("changed"), "")
+    emit(rows if all_cells else rows.filter(compute.or_(moved, changed)), form, output)
     for line in data_changes(*folders):
         typer.echo(line, err=True)
     summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    typer.echo(f"{rows.num_rows} cells: {summary or 'none in common'}", err=True)
+    other = compute.sum(changed).as_py() or 0
+    typer.echo(f"{rows.num_rows} cells: {summary or 'none in common'}; {other} from something else changed", err=True)
+
+
+def power(
+    difference: Annotated[
+        float, typer.Argument(help="difference to be shown, in the metric's unit: 0.01 is one point of accuracy")
+    ],
+    study: Annotated[str, typer.Option("--study", "-s", help="name of a study, or a path to its file")] = "demo",
+    form: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """How many seeds would show a difference of this size, going by how much the runs of a study scatter."""
+    from ftbench.config.load import load_study
+    from ftbench.reading.folders import folder_of
+    from ftbench.reading.output import emit
+    from ftbench.reading.power import seeds_for
+
+    metrics = folder_of(study).table("metrics")
+    assert metrics is not None  # folder_of asked for it
+    emit(seeds_for(load_study(study, Path()).study, metrics, difference), form, output)
+    typer.echo("paired t-test over seeds at 5 %, 80 % power, before any adjustment: a lower bound", err=True)
 
 
 class Syntax(StrEnum):
