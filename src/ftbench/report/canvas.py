@@ -18,9 +18,13 @@ _MOST_NAMES = 24
 
 
 class Canvas:
-    """A figure with room for some panels; names get their colour and marker in the order of first use."""
+    """A figure with room for some panels.
 
-    def __init__(self, panels: int) -> None:
+    Names get their colour and marker by their place in `order`, so that a method looks alike in every figure of a
+    report; names that are not in it follow in the order of first use. A figure that has nothing to show is low.
+    """
+
+    def __init__(self, panels: int, order: Sequence[str] = ()) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -30,8 +34,9 @@ class Canvas:
         # many panels would make an image larger than the drawing library can hold
         self.figure = Figure(figsize=size, dpi=110 if self.lines <= 20 else 60, layout="constrained")
         FigureCanvasAgg(self.figure)
+        self.order = {name: number for number, name in enumerate(order)}
         self.styles: dict[str, int] = {}
-        self.drawn = 0
+        self.drawn = self.silent = 0
 
     def panel(self, title: str) -> Any:
         """The next panel."""
@@ -44,6 +49,7 @@ class Canvas:
 
     def say(self, axes: Any, text: str) -> None:
         """A panel without data says why."""
+        self.silent += 1
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=8, wrap=True)
         axes.set_axis_off()
 
@@ -54,11 +60,17 @@ class Canvas:
             color=self.colour(name), alpha=0.8,
         )  # fmt: skip
 
+    def style(self, name: str) -> int:
+        """The number that colour and marker of a name follow from; from now on it stands in the legend."""
+        if name not in self.styles:
+            self.styles[name] = self.order.setdefault(name, len(self.order))
+        return self.styles[name]
+
     def colour(self, name: str) -> str:
-        return _COLOURS[self.styles.setdefault(name, len(self.styles)) % len(_COLOURS)]
+        return _COLOURS[self.style(name) % len(_COLOURS)]
 
     def marker(self, name: str) -> str:
-        number = self.styles.setdefault(name, len(self.styles))
+        number = self.style(name)
         return _MARKERS[(number // len(_COLOURS) + number) % len(_MARKERS)]
 
     def save(self, files: Sequence[Path]) -> None:
@@ -70,8 +82,12 @@ class Canvas:
             Line2D(
                 [], [], linestyle="", marker=self.marker(name), color=self.colour(name), label=name.replace("$", r"\$")
             )
-            for name in list(self.styles)[:_MOST_NAMES]
+            for name in sorted(self.styles, key=self.style)[:_MOST_NAMES]
         ]
+        if (more := len(self.styles) - _MOST_NAMES) > 0:
+            handles.append(Line2D([], [], linestyle="", label=f"and {more} more"))
+        if self.silent == self.drawn:
+            self.figure.set_size_inches(0.8 + 4.2 * self.columns, 0.5 + 0.5 * self.lines)
         if handles:
             self.figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
         with matplotlib.rc_context({"svg.hashsalt": "ftbench", "svg.fonttype": "none"}):

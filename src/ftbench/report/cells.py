@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftbench.paths import StudyPaths
-from ftbench.report.grid import NO_VALUE
+from ftbench.report.grid import NO_VALUE, number
 from ftbench.report.hardest import MOST_RUNS, hardest_examples
 from ftbench.report.html import FILTER, anchor, document, navigation
 from ftbench.report.leaderboard import Board, Row
@@ -53,13 +53,15 @@ def cells_page(results: Results, boards: list[Board], places: StudyPaths | None,
 def _runs(
     own: list[Record], scores: dict[str, list[Record]], board: Board, places: StudyPaths | None, page: Path
 ) -> str:
-    sets = [(column.eval_set, column.metric, 100 if column.unit == "fraction" else 1) for column in board.columns]
-    heads = "".join(f'<th scope="col">{escape(name)}<small>{escape(metric)}</small></th>' for name, metric, _ in sets)
+    sets = [(column.eval_set, column.metric, column.unit) for column in board.columns]
+    heads = "".join(
+        f'<th scope="col">{escape(name)}<small>{escape(metric)}{" %" if unit == "fraction" else ""}</small></th>'
+        for name, metric, unit in sets
+    )
     lines = []
     for run in own:
         found = {(row["eval_set"], row["metric"]): row["value"] for row in scores.get(run["run_id"], [])}
-        values = [(found.get((name, metric)), scale) for name, metric, scale in sets]
-        texts = [NO_VALUE if value is None else f"{value * scale:.4g}" for value, scale in values]
+        texts = [number(found.get((name, metric)), unit) for name, metric, unit in sets]
         seconds = NO_VALUE if run["train_seconds"] is None else f"{run['train_seconds']:.1f}"
         lines.append(
             f'<tr><th scope="row">{run["seed"]}</th><td class="text">{escape(run["status"])}'
@@ -126,8 +128,9 @@ def _examples(rows: list[dict[str, Any]]) -> str:
         for row in rows
     )
     return (
-        "<details><summary>Hardest examples</summary><table><caption>Wrong with most seeds</caption><thead><tr>"
+        '<details><summary>Hardest examples</summary><div class="wide"><table>'
+        "<caption>Wrong with most seeds</caption><thead><tr>"
         '<th scope="col">set</th><th scope="col">wrong</th><th scope="col" class="text">label</th>'
         '<th scope="col" class="text">predicted</th><th scope="col" class="text">text</th></tr></thead>'
-        f"<tbody>\n{lines}</tbody></table></details>"
+        f"<tbody>\n{lines}</tbody></table></div></details>"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from ftbench.paths import StudyPaths
 from ftbench.report.canvas import Canvas
-from ftbench.report.leaderboard import Board, method_label
+from ftbench.report.leaderboard import Board, method_label, method_labels
 from ftbench.report.results import Results
 
 # more steps than this are thinned, or the figure would be larger than the data
@@ -20,7 +20,7 @@ _MOST_STEPS = 200
 
 def training_curves(results: Results, boards: list[Board], places: StudyPaths | None, files: Sequence[Path]) -> None:
     """Loss of each run over its steps, a colour for each method and variant."""
-    canvas = Canvas(len(boards))
+    canvas = Canvas(len(boards), method_labels(results.study))
     for board in boards:
         axes = canvas.panel(f"{board.task}, {board.model}")
         runs = [row for row in results.runs if (row["task"], row["model"]) == (board.task, board.model)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ftbench.report.canvas import Canvas
 from ftbench.report.grid import NO_VALUE, Entry, Grid, Title, number
-from ftbench.report.leaderboard import mean_of_all, method_label
+from ftbench.report.leaderboard import mean_of_all, method_label, method_labels
 from ftbench.report.results import Record, Results
 
 _SHOWN = ("collateral_damage", "forget_rate", "positive_transfer")
@@ -51,7 +51,7 @@ def _entries(row: Record) -> tuple[Entry, ...]:
 def damage(results: Results, files: Sequence[Path]) -> None:
     """For each task and model the means of the methods with their front, and the estimated damage of bins."""
     places = list(dict.fromkeys((row["task"], row["model"]) for row in results.pareto)) or [("", "")]
-    canvas = Canvas(2 * len(places))
+    canvas = Canvas(2 * len(places), method_labels(results.study))
     for place in places:
         title = ", ".join(place)
         walked = [row for row in results.paths if (row["task"], row["model"]) == place and row["first"] == "start"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftbench.report.canvas import Canvas
-from ftbench.report.leaderboard import Board, EvaluationColumn, family_label, mean_of_all
+from ftbench.report.leaderboard import Board, EvaluationColumn, family_label, mean_of_all, method_labels
 from ftbench.report.results import Results
 
 _COMBINED = {"soup": "*", "ensemble": "p"}
@@ -56,7 +56,7 @@ def _mean(scores: dict[Any, float | None], artifact: str, columns: Sequence[Eval
 def draw(results: Results, boards: list[Board], files: Sequence[Path]) -> None:
     """One panel for each task and model; one point a run, a star a soup, a pentagon an ensemble. A panel without
     points says so."""
-    canvas = Canvas(len(boards))
+    canvas = Canvas(len(boards), method_labels(results.study))
     for board in boards:
         _panel(canvas, canvas.panel(f"{board.task}, {board.model}"), board, points(results, board))
     canvas.save(files)

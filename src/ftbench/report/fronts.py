@@ -82,7 +82,8 @@ def _mean(board: Board, row: Row, role: str, take: Callable[[Any], float | None]
 def _fronts(
     boards: list[Board], files: Sequence[Path], across: Coordinate, up: Coordinate, right: str, above: str, nothing: str
 ) -> None:
-    canvas = Canvas(len(boards))
+    # the rows of every board are those of the study, in one order
+    canvas = Canvas(len(boards), [row.label for row in boards[0].rows] if boards else [])
     for board in boards:
         axes = canvas.panel(f"{board.task}, {board.model}")
         found = [(row.label, across(board, row), up(board, row)) for row in board.rows]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ftbench.report.leaderboard import Board, Cell, EvaluationColumn, Row
 
-_ROLES = {"id": "in-domain", "ood": "shifted", "stress": "stress", "prior": "prior task"}
+ROLES = {"id": "in-domain", "ood": "shifted", "stress": "stress", "prior": "prior task"}  # in words
 NO_VALUE = "\N{EN DASH}"
 
 
@@ -71,8 +71,8 @@ def _titles(board: Board) -> tuple[Title, ...]:
     titles = [
         Title(
             column.eval_set,
-            f"{_ROLES[column.role]}, {_metric(column)}",
-            _ROLES[column.role] if only else _metric(column),
+            f"{ROLES[column.role]}, {_metric(column)}",
+            ROLES[column.role] if only else _metric(column),
             detail=column.role == "ood" and _has_mean(board),
         )
         for column in board.columns

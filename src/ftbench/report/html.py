@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ftbench.report.grid import Entry, Grid, Title
+from ftbench.report.grid import NO_VALUE, Entry, Grid, Title
 from ftbench.report.style import SCRIPT, STYLE
 
 FILTER = (
     '<p class="controls" hidden><label>Filter rows: <input id="filter" type="search"'
-    ' placeholder="words that a row has to hold"></label> <span id="shown" role="status"></span></p>'
+    ' placeholder="words that a row has to hold" size="32"></label> <span id="shown" role="status"></span></p>'
 )
 
 
@@ -49,31 +49,54 @@ def heading(text: str) -> str:
 
 def table(caption: str, first: str, grid: Grid, links: dict[str, str] | None = None) -> str:
     """A table that sorts and filters; `links` are targets for the labels of rows."""
-    heads = "".join(map(_head, (Title(first, ""), *grid.titles)))
-    rows = "".join(_row(caption, label, entries, (links or {}).get(label)) for label, entries in grid.rows)
+    words = [_of_words([entries[place] for _, entries in grid.rows]) for place in range(len(grid.titles))]
+    heads = _head(Title(first, ""), True) + "".join(map(_head, grid.titles, words))
+    rows = "".join(_row(caption, label, entries, words, (links or {}).get(label)) for label, entries in grid.rows)
     return (
         f'<div class="wide"><table class="sortable"><caption>{escape(caption)}</caption>\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>"
     )
 
 
-def _head(title: Title) -> str:
+def prose(text: str) -> str:
+    """A sentence in which names stand between backticks, as HTML."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _of_words(column: Sequence[Entry]) -> bool:
+    """Whether a column holds words, which stand on the left, and not numbers."""
+    texts = [entry.text for entry in column if entry.text not in ("", NO_VALUE)]
+    return (
+        bool(column)
+        and not any(re.match(r"[-+±]?\d", text) for text in texts)
+        and (bool(texts) or all(entry.text == "" for entry in column))
+    )
+
+
+def _head(title: Title, words: bool) -> str:
     about = f"<small>{escape(title.about)}</small>" if title.about else ""
-    return f'<th scope="col">{escape(title.name)}{about}</th>'
+    return f'<th scope="col"{_class("text") if words else ""}>{escape(title.name)}{about}</th>'
 
 
-def _row(caption: str, label: str, entries: Sequence[Entry], target: str | None) -> str:
+def _row(caption: str, label: str, entries: Sequence[Entry], words: Sequence[bool], target: str | None) -> str:
     head = escape(label) if target is None else f'<a href="{escape(target)}">{escape(label)}</a>'
-    words = escape(" ".join([caption, label, *(f"{entry.text} {entry.note}" for entry in entries)]))
-    return f'<tr data-find="{words}"><th scope="row">{head}</th>{"".join(map(_entry, entries))}</tr>\n'
+    found = escape(" ".join([caption, label, *(f"{entry.text} {entry.note}" for entry in entries)]))
+    return f'<tr data-find="{found}"><th scope="row">{head}</th>{"".join(map(_entry, entries, words))}</tr>\n'
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: Entry, words: bool) -> str:
     text = f"<strong>{escape(entry.text)}</strong>" if entry.bold else escape(entry.text)
-    word = re.search(r"\b(better|worse)\b", entry.note)
-    note = f"<small{_class(word[1]) if word else ''}>{escape(entry.note)}</small>" if entry.note else ""
+    note = f"<small>{'; '.join(map(_part, entry.note.split('; ')))}</small>" if entry.note else ""
     plain = entry.text.replace(",", "").replace("\N{EN DASH}", "").removesuffix(" %")
-    return f'<td data-v="{escape(plain)}">{text}{note}</td>'
+    return f'<td{_class("text") if words else ""} data-v="{escape(plain)}">{text}{note}</td>'
+
+
+def _part(text: str) -> str:
+    """A part of a note, which is not broken where it is short; a verdict has its colour."""
+    word = re.search(r"(?:^|: )(better|worse)$", text)
+    if word:
+        return f"<span{_class(word[1])}>{escape(text)}</span>"
+    return f"<span>{escape(text)}</span>" if len(text) < 30 else escape(text)
 
 
 def _class(word: str) -> str:

@@ -126,6 +126,13 @@ def method_label(method: str, variant: str) -> str:
     return method if variant == "default" else f"{method}/{variant}"
 
 
+def method_labels(study: Study) -> list[str]:
+    """Every method and variant by name, the baseline first: the order in which figures give out their colours."""
+    named = [(method, variant) for method in study.methods for variant in study.variants(method)]
+    named.sort(key=lambda pair: pair != baseline_of(study))
+    return [method_label(*pair) for pair in named]
+
+
 def family_label(method: str | None, variant: str | None) -> str:
     """How outputs name the runs of a family; method and variant are None where the runs differ in them."""
     if method is None:

@@ -53,3 +53,23 @@ def _means(seeds: int) -> str:
         " them. A mean is empty"
         " unless every seed has a score."
     )
+
+
+def verdicts_in_words(results: Results) -> str:
+    """How many comparisons with the baseline, at the leading metric of each set, came out how; empty without any."""
+    from collections import Counter
+
+    from ftbench.comparing.scores import leading
+
+    study, baseline = results.study, baseline_of(results.study)
+    metrics = {(row["task"], row["eval_set"], row["metric"]) for row in results.metrics}
+    counts: Counter[str] = Counter()
+    for row in results.comparisons:
+        wanted = leading(study, row["task"], row["role"])
+        shown = next((name for name in wanted if (row["task"], row["eval_set"], name) in metrics), None)
+        if row["primary"] and row["scope"] == "baseline" and row["metric"] == shown:
+            counts[row["verdict"]] += 1
+    if baseline is None or not counts:
+        return ""
+    told = ", ".join(f"{counts[word]} {word}" for word in ("better", "worse", "no evidence", "too few seeds"))
+    return f"Against {method_label(*baseline)}, over all methods and sets: {told}."

@@ -16,11 +16,11 @@ from ftbench.report.comparison_grid import comparisons_grid, standings_grid
 from ftbench.report.cost import cost_grid, costs
 from ftbench.report.coverage import Coverage, coverage
 from ftbench.report.damage import forgetting_grid
-from ftbench.report.grid import methods_grid, soups_grid
-from ftbench.report.html import FILTER, document, figure, heading, navigation, table
+from ftbench.report.grid import ROLES, methods_grid, soups_grid
+from ftbench.report.html import FILTER, document, figure, heading, navigation, prose, table
 from ftbench.report.leaderboard import Board
 from ftbench.report.lines import barriers_grid, draw_paths
-from ftbench.report.notes import reading_notes
+from ftbench.report.notes import reading_notes, verdicts_in_words
 from ftbench.report.perturbed import perturbed_grid, perturbed_sets
 from ftbench.report.results import Results
 
@@ -75,8 +75,9 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
         FILTER,
         _coverage(coverage(results)),
         heading("Leaderboard"),
+        f"<p>{escape(found)}</p>" if (found := verdicts_in_words(results)) else "",
         *(table(_place(board), "method", methods_grid(board), _links(board)) for board in boards),
-        "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in reading_notes(results)) + "</ul>",
+        "<ul>" + "".join(f"<li>{prose(note)}</li>" for note in reading_notes(results)) + "</ul>",
         *_soups(boards),
         *_paths(results),
         heading("Comparisons"),
@@ -173,7 +174,7 @@ def _standings(results: Results) -> list[str]:
         " than the critical difference are not told apart.</p>"
     )
     tables = [
-        table(f"{model}, {metric} on {role} sets", "method", standings_grid(results, model, role, metric))
+        table(f"{model}, {metric} on {ROLES[role]} sets", "method", standings_grid(results, model, role, metric))
         for model, role, metric in groups
     ]
     return [*tables, note] if tables else ["<p>Nothing is scored.</p>"]

@@ -14,7 +14,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   max-width: 76rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1rem; }
 a { color: var(--link); }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
@@ -25,12 +25,13 @@ thead button:focus-visible, a:focus-visible, input:focus-visible {
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
 small { display: block; color: var(--soft); font-weight: normal; font-size: .78rem; }
+small span { white-space: nowrap; } tbody th { min-width: 6.5rem; }
 .better { color: var(--better); } .worse { color: var(--worse); }
 figure { margin: 1rem 0; } figure img { background: #fff; max-width: 100%; height: auto; }
 code, pre { background: var(--tint); padding: 0 .2rem; } pre { overflow-x: auto; padding: .6rem; font-size: .8rem; }
 label input { font: inherit; padding: .2rem .4rem; color: inherit; background: var(--paper);
   border: 1px solid var(--soft); }
-nav li { display: inline; margin-right: 1rem; } nav ul { padding: 0; }
+nav li { display: inline-block; margin-right: 1rem; } nav ul { padding: 0; } input { max-width: 100%; }
 .skip { position: absolute; left: -99rem; } .skip:focus { position: static; }
 [hidden] { display: none; }
 @media print { nav, .controls, .skip { display: none; }
