@@ -1,4 +1,7 @@
-"""Tiny random classifiers of every supported family, built from configurations without any download."""
+"""Tiny random classifiers of every supported family, built from configurations without any download.
+
+MiniLM encoders are of BERT's class. DeBERTa v3 is of the class of v2, with shared projections of relative positions.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import torch
 
-FAMILIES = ("bert", "roberta", "distilbert", "deberta-v2", "electra", "modernbert", "llama", "gpt2")
+FAMILIES = ("bert", "roberta", "distilbert", "deberta-v2", "deberta-v3", "electra", "modernbert", "llama", "gpt2")
 _BERT_LIKE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 _SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
 _OWN: dict[str, dict[str, Any]] = {
@@ -16,6 +19,9 @@ _OWN: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 40},
     "deberta-v2": {**_BERT_LIKE, "max_position_embeddings": 40, "relative_attention": True,
                    "pos_att_type": ["p2c", "c2p"], "position_biased_input": False},
+    "deberta-v3": {**_BERT_LIKE, "max_position_embeddings": 40, "relative_attention": True,
+                   "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "share_att_key": True,
+                   "norm_rel_ebd": "layer_norm", "position_buckets": 8},
     "electra": {**_BERT_LIKE, "embedding_size": 8, "max_position_embeddings": 40},
     "modernbert": {**_BERT_LIKE, **_SPECIAL, "max_position_embeddings": 40},
     "llama": {**_BERT_LIKE, "max_position_embeddings": 40, "pad_token_id": 0},
@@ -28,7 +34,8 @@ def family_model(family: str, labels: int = 3, seed: int = 3, **changes: Any) ->
     """A classifier of a family with 3 blocks of width 16 and a vocabulary of 60."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.for_model(family, vocab_size=60, num_labels=labels, **{**_OWN[family], **changes})
+    kind = family.replace("-v3", "-v2")
+    config = AutoConfig.for_model(kind, vocab_size=60, num_labels=labels, **{**_OWN[family], **changes})
     build: Callable[[Any], torch.nn.Module] = AutoModelForSequenceClassification.from_config
     torch.manual_seed(seed)
     return build(config)

@@ -88,6 +88,7 @@ def test_sites_are_the_projections_of_the_family(family: str) -> None:
     expected = {
         "distilbert": ["q_lin", "k_lin", "v_lin", "out_lin"],
         "deberta-v2": ["query_proj", "key_proj", "value_proj", "dense"],
+        "deberta-v3": ["query_proj", "key_proj", "value_proj", "dense"],
         "modernbert": ["Wqkv", "Wqkv", "Wqkv", "Wo"],
         "llama": ["q_proj", "k_proj", "v_proj", "o_proj"],
         "gpt2": ["c_attn", "c_attn", "c_attn", "c_proj"],

@@ -23,7 +23,7 @@ MERGEABLE = [name for name in ADAPTERS if not plugins("methods")[name].factory.u
 
 
 def applies(name: str, family: str) -> bool:
-    return not (name in ("prefix_tuning", "mam") and family == "deberta-v2")  # refused, with the reason
+    return not (name in ("prefix_tuning", "mam") and family.startswith("deberta"))  # refused, with the reason
 
 
 CELLS = [(name, family) for name in ADAPTERS for family in FAMILIES if applies(name, family)]

@@ -103,7 +103,8 @@ def insertion_sites(model: torch.nn.Module) -> list[Sites]:
 def _sites(model: torch.nn.Module, block: str, module: torch.nn.Module, calls: list[str]) -> Sites:
     import torch
 
-    linears = [name for name in calls if is_linear(module.get_submodule(name))]
+    # DeBERTa v3 calls its projections of query and key again, for the relative positions
+    linears = list(dict.fromkeys(name for name in calls if is_linear(module.get_submodule(name))))
     attention = [name for name in linears if "att" in name.partition(".")[0]]
     inner = [name for name in linears if name not in attention]
     if len(attention) < 2 or len(inner) < 2:
