@@ -18,43 +18,15 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from materials import finish, table
+from random_training import numbered, random_model, random_prior, random_rows
 
 NAME = "method_cost"
-LABELS = 3
 PLANNED = 200  # steps that the methods are told of: stages that are shares of a run then last a few steps
 BASELINE = "vanilla"
 
 
 class EnoughStepsError(Exception):
     """The asked-for steps are done."""
-
-
-def random_rows(options: argparse.Namespace) -> Any:
-    """Rows of one length, as many as `PLANNED` steps need in a few epochs."""
-    import numpy as np
-
-    from ftbench.training.examples import Encoded
-
-    generator, count = np.random.default_rng(0), 4 * options.batch_size
-    lengths = np.full(count, options.tokens)
-    ids = [generator.integers(5, options.words, options.tokens) for _ in range(count)]
-    segments = [np.zeros(options.tokens, dtype=np.int64) for _ in range(count)]
-    return Encoded(ids, segments, generator.integers(0, LABELS, count), lengths, 0)
-
-
-def random_model(options: argparse.Namespace) -> Any:
-    """A BERT classifier of the asked-for size, equal in every process."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    torch.manual_seed(0)
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=options.words, hidden_size=options.hidden, num_hidden_layers=options.layers,
-            num_attention_heads=options.heads, intermediate_size=4 * options.hidden,
-            max_position_embeddings=max(64, options.tokens), num_labels=LABELS,
-        )
-    )  # fmt: skip
 
 
 def watchers(begin: Callable[[], None], end: Callable[[], None]) -> tuple[Any, Any]:
@@ -114,7 +86,7 @@ def train_in_turns(name: str, pipe: Connection, options: argparse.Namespace) -> 
         place = device()
         training = Training(
             steps=PLANNED, batch_size=options.batch_size, evaluations=0, max_length=options.tokens,
-            precision=options.precision,
+            precision=options.precision, weight_decay=0.0,  # some methods are defined without it
         )  # fmt: skip
         factory = plugin("methods", name).factory
         config = factory.Config()
@@ -123,12 +95,15 @@ def train_in_turns(name: str, pipe: Connection, options: argparse.Namespace) -> 
         front, back = watchers(begin, end)
         methods = [front, factory(config), back]
         context = Context(random_model(options).to(place), training, "classification", 0)
+        if factory.wants_prior(config):
+            context.prior = random_prior(context.model, options)
+        rows = methods[1].examples(random_rows(options, 4 * options.batch_size), context)
         for method in methods:
             method.prepare_model(context)
         if methods[1].needs_initial:
             start = plain_state(context.model)
             context.initial = {key: value.clone().to(place) for key, value in start.items()}
-        batches = EpochBatches(random_rows(options), options.batch_size, 1, "length", 0, place)
+        batches = EpochBatches(numbered(rows), methods[1].new_rows(options.batch_size), 1, "length", 0, place)
         train(Job(context, methods, batches, PLANNED, say=lambda _: None))
     except EnoughStepsError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

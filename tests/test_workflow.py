@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -102,6 +103,15 @@ def test_the_report_is_there_and_show_prints_the_leaderboard(finished: Project) 
     mean = 100 * metrics[metrics.artifact_kind == "run"].value.mean()
     assert re.search(rf"^ ?vanilla +{mean:.1f} ", told, re.M), told
     assert "results/smoke/tables" in told
+
+
+def test_snakemakes_own_report_holds_every_page_and_figure(project: Project, tmp_path: Path) -> None:
+    project.snakemake("--report", str(tmp_path / "report.zip"))
+    with zipfile.ZipFile(tmp_path / "report.zip") as packed:
+        held = {Path(name).name: packed.read(name) for name in packed.namelist()}
+    for page in PAGES:
+        assert held[page] == (project.results / "report" / page).read_bytes(), page
+    assert b"made from its tables" in held["report.html"]  # the caption
 
 
 def test_a_finished_run_leaves_no_checkpoint_no_half_file_and_no_failure(finished: Project) -> None:

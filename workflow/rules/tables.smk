@@ -51,7 +51,10 @@ rule report:
     input:
         **PLAN.tables(TABLES),
     output:
-        **PLAN.pages(),
+        **{
+            page: report(path, caption="../report/page.rst", category="Study")
+            for page, path in PLAN.pages().items()
+        },
     log:
         PLAN.log("report", "study"),
     conda:
