@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -221,3 +225,55 @@ def test_the_trend_line_is_the_least_squares_line(folder: Folder) -> None:
     found = points(results, board)
     slope = np.polyfit([item.inside for item in found], [item.shifted for item in found], 1)[0]
     assert f"slope {slope:.2f}" in folder.page("id_ood.svg")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PROBE = """<script>
+window.addEventListener('load', () => {
+  const table = document.querySelector('table.sortable'), column = 1;
+  const texts = () => Array.from(table.tBodies[0].rows).map(row => row.cells[column].dataset.v);
+  const button = table.tHead.rows[0].cells[column].querySelector('button');
+  const found = {before: texts()};
+  button.click(); found.up = texts(); found.state = button.parentElement.getAttribute('aria-sort');
+  button.click(); found.down = texts();
+  const box = document.getElementById('filter');
+  box.value = 'better/a'; box.dispatchEvent(new Event('input'));
+  found.shown = Array.from(table.tBodies[0].rows).filter(row => !row.hidden).map(row => row.cells[0].textContent);
+  found.told = document.getElementById('shown').textContent;
+  found.errors = window.caught;
+  found.wide = document.documentElement.scrollWidth <= window.innerWidth + 1;
+  const out = document.createElement('pre');
+  out.id = 'probe'; out.textContent = JSON.stringify(found);
+  document.body.append(out);
+});
+</script></body>"""
+
+
+def browse(*arguments: str) -> str:
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_sorts_and_filters_without_errors_and_shows_something(folder: Folder, tmp_path: Path) -> None:
+    folder.finish()
+    page = tmp_path / "probe.html"
+    catch = "<head><script>window.caught = []; window.onerror = text => { window.caught.push(text); };</script>"
+    page.write_text(folder.page("index.html").replace("<head>", catch, 1).replace("</body>", PROBE, 1))
+    text = browse("--dump-dom", page.as_uri())
+    found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', text)[1]))  # type: ignore[index]
+    assert found["errors"] == []
+    numbers = [float(value) for value in found["up"] if value]
+    assert numbers == sorted(numbers)
+    # values that are not there stay last in both directions
+    assert [value for value in found["down"] if value] == [value for value in reversed(found["up"]) if value]
+    assert found["state"] == "ascending"
+    assert set(found["shown"]) == {"better/a"}
+    assert " shown" in found["told"]
+    assert found["wide"]
+    picture = tmp_path / "picture.png"
+    browse(f"--screenshot={picture}", page.as_uri())
+    pixels = matplotlib.image.imread(picture)
+    assert pixels[..., :3].std() > 0.01
