@@ -53,13 +53,14 @@ def tiny_model() -> torch.nn.Module:
 
 
 class NumberedWords:
-    """A tokenizer of texts whose words are their token numbers."""
+    """A tokenizer of texts whose words are their token numbers; all other words are token 1."""
 
-    pad_token_id = 0
+    pad_token_id, unk_token = 0, "1"
 
     def __call__(self, texts: list[str], pairs: list[str] | None, **options: Any) -> dict[str, list[list[int]]]:
         assert pairs is None
-        ids = [[int(word) for word in text.split()] for text in texts]
+        known = {str(number): number for number in range(60)}
+        ids = [[known.get(word, 1) for word in text.split()] for text in texts]
         return {"input_ids": ids, "token_type_ids": [[0] * len(row) for row in ids]}
 
 
@@ -95,7 +96,9 @@ def prepared(
     torch.set_num_threads(1)
     factory = plugins("methods")[name].factory
     method: Method = factory(factory.Config(**SETTINGS.get(name, {})))
-    context = Context(model=model or tiny_model(), training=training, kind="classification", seed=1)
+    context = Context(
+        model=model or tiny_model(), training=training, kind="classification", seed=1, tokenizer=NumberedWords()
+    )
     if factory.wants_prior(method.config):
         context.prior = tiny_prior(context.model)
     rows = method.examples(tiny_rows(), context)

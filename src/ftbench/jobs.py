@@ -124,7 +124,11 @@ class Jobs(PerturbJobs):
         if prior and self.study.prior:
             inputs["samples"] = self._path("pretrain_samples", prior=prior.name, model=model)
             inputs["prior_rows"] = self._path("prepared", dataset=self.study.prior.dataset)
-        modules = tuple(plugin("methods", plug.name).module for plug in plugs)
+        used = [("methods", plug.name) for plug in plugs]
+        for plug in plugs:
+            factory = plugin("methods", plug.name).factory
+            used += factory.uses(factory.Config.model_validate(plug.config))
+        modules = tuple(plugin(*each).module for each in used)
         return PlannedJob("finetune", cell, spec, (*modules, self._select_module(task)), inputs)
 
     def predict(self, artifact: str) -> PlannedJob:

@@ -71,7 +71,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
     from ftbench.training.artifact import saved_form
     from ftbench.training.examples import from_table
     from ftbench.training.fit import fit
-    from ftbench.training.models import language_model, load_tokenizer, replace_weights, started_classifier
+    from ftbench.training.models import load_tokenizer, replace_weights, started_classifier
     from ftbench.training.seeds import derived
     from ftbench.training.start import identity
     from ftbench.training.weights import file_digest, load_weights, save_weights
@@ -105,7 +105,7 @@ def run_alone(spec: Spec, inputs: Mapping[str, Path], outputs: Outputs) -> None:
         fitted = fit(
             model, tokenizer, train, methods, spec.training, spec.kind, spec.seed, outputs.work, select,
             lambda found: selection_score(spec.select_metric, found, targets, spec.kind, spec.labels),
-            init_seed, prior, lambda objective: language_model(snapshot, objective),
+            init_seed, prior, snapshot,
         )  # fmt: skip
     outcome = fitted.outcome
     majority = majority_score(spec.select_metric, targets, spec.kind, spec.labels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ftbench.training.inference import device, logits
 from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
 from ftbench.training.method import Context, Method
+from ftbench.training.models import language_model
 from ftbench.training.optimization import total_steps
 from ftbench.training.prior_task import PriorTask
 from ftbench.training.processes import Processes
@@ -67,17 +69,18 @@ def fit(
     score: Callable[[np.ndarray], float] | None = None,
     init_seed: int | None = None,
     prior: PriorTask | None = None,
-    language_model: Callable[[str], torch.nn.Module] | None = None,
+    snapshot: Path | None = None,
 ) -> Fitted:
     """Train `model` on `rows`. `score` judges the logits (rows, labels) of the `select` rows, higher is better.
-    `init_seed` is that of new weights; without it the run's own."""
+    `init_seed` is that of new weights; without it the run's own. `snapshot` is the folder of the base model."""
     place = device()
     steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
     _deterministic(place)
     model.to(place)
     context = Context(
         model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed,
-        prior=prior, tokenizer=tokenizer, language_model=language_model,
+        prior=prior, tokenizer=tokenizer, snapshot=snapshot, work=work,
+        language_model=None if snapshot is None else partial(language_model, snapshot),
     )  # fmt: skip
     for method in methods:
         rows = method.examples(rows, context)

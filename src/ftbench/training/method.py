@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftbench.config.strict import Strict
@@ -44,6 +45,8 @@ class Context:
     rows: int = 0  # training rows of the present step, over all its micro-batches
     prior: PriorTask | None = None  # where a method of the run wants it
     tokenizer: Any = None
+    snapshot: Path | None = None  # folder of the base model
+    work: Path | None = None  # folder for what a resumed run need not do again
     language_model: Callable[[str], torch.nn.Module] | None = None  # the base model with its own head: masked, causal
     initial: dict[str, torch.Tensor] = field(default_factory=dict)  # weights after P1 where a method asks for them
     altered: frozenset[str] = frozenset()  # pretrained weights that P1 changed, where a method saves an adapter
@@ -111,6 +114,11 @@ class Method:
     def wants_prior(cls, config: Any) -> bool:
         """Whether these settings want `Context.prior`; only runs that do depend on the prior samples."""
         return cls.needs_prior
+
+    @classmethod
+    def uses(cls, config: Any) -> tuple[tuple[str, str], ...]:
+        """Other plug-ins that these settings name, as kind and name; a run depends on their source too."""
+        return ()
 
     def new_rows(self, batch_size: int) -> int:
         """P0 data: how many training rows a step keeps, where others take their place."""
