@@ -60,6 +60,16 @@ def test_a_prior_text_that_cannot_be_read_is_refused(tmp_path: Path, prior: dict
     assert expected in "\n".join(study_problems(load_study("small", tmp_path), load_catalogue(tmp_path)))
 
 
+def test_virtual_tokens_do_not_go_with_a_prior_text(tmp_path: Path) -> None:
+    from configured import DATASETS
+
+    datasets = changed(DATASETS, "corpus.splits", {"train": {}, "held_out": {}})
+    study = {**STUDY, "methods": {"vanilla": {}, "prompt_tuning": {}}, "prior": TEXT, "soups": {}}
+    configured(tmp_path, study, datasets)
+    lines = study_problems(load_study("small", tmp_path), load_catalogue(tmp_path))
+    assert [line for line in lines if "`prompt_tuning` adds positions" in line] == lines
+
+
 @pytest.fixture
 def kitchen(tmp_path: Path) -> Materials:
     """Labelled training rows beside plain text that a masked model is asked about, and its samples."""

@@ -9,6 +9,8 @@ from ftbench.config.dataset import DatasetEntry
 from ftbench.config.errors import nearest
 from ftbench.config.prior import Prior
 from ftbench.config.problems import Problems
+from ftbench.config.study import Study
+from ftbench.plugins import plugins
 from ftbench.resolve import Resolver
 
 
@@ -39,10 +41,10 @@ def check_prior(found: Problems, resolver: Resolver) -> None:
                 "the same labels in the same order",
                 "Use `head: separate`, or a data set with these labels.",
             )
-    _check_kind(found, prior, entry)
+    _check_kind(found, study, prior, entry)
 
 
-def _check_kind(found: Problems, prior: Prior, entry: DatasetEntry) -> None:
+def _check_kind(found: Problems, study: Study, prior: Prior, entry: DatasetEntry) -> None:
     """Plain text needs an objective and is taken as the checkpoint knows it; labels need neither."""
     where = f"`{prior.dataset}`, a set "
     if entry.kind != "text":
@@ -58,5 +60,12 @@ def _check_kind(found: Problems, prior: Prior, entry: DatasetEntry) -> None:
             f"`graph` with {where}of plain text",
             "`checkpoint`: text is what the base model has learnt",
         )
+    for method in study.methods:
+        for name in study.entry(method).use or [method]:
+            if name in plugins("methods") and plugins("methods")[name].factory.adds_positions:
+                reason = (
+                    f"`{method}` with {where}of plain text: `{name}` adds positions, and words are no longer in place"
+                )
+                found.add("methods", reason, "other methods, or a labelled prior set")
     if prior.clusters:
         found.add("prior.clusters", f"{prior.clusters} with {where}of plain text", "null")

@@ -43,6 +43,7 @@ class PromptTuning(AdapterMethod):
         "training.learning_rate": (1e-3, 1e-2, 3e-2, 0.3),
     }
     alters_forward = True
+    adds_positions = True
     unmergeable = "virtual tokens are a part of the input and not of any weight"
 
     class Config(AdapterMethod.Config):

@@ -94,6 +94,7 @@ class Method:
     alters_forward: ClassVar[bool] = False  # already the first pass of step 1 is not that of plain fine-tuning
     draws_noise: ClassVar[bool] = False  # for each micro-batch, so that accumulation gives other draws
     saves: ClassVar[str] = "model"  # all weights; `adapter`: added tensors and head; `difference`: changed entries
+    adds_positions: ClassVar[bool] = False  # the model's input gets longer: its words are no longer where they were
     unmergeable: ClassVar[str] = ""  # why what an adapter adds cannot be folded into plain weights; empty where it can
     selects_entries: ClassVar[bool] = False  # trains chosen entries of a tensor; at most one method of a run may
     needs_initial: ClassVar[bool] = False  # wants `Context.initial`, a copy of the weights at step 0
