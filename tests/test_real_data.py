@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ftbench.config.dataset import TRAINED_KINDS
 from ftbench.config.load import load_catalogue
 from ftbench.config.study import Study
 from ftbench.paths import DATA_ROOT_VARIABLE
@@ -20,7 +21,12 @@ STUDY = {"seeds": [0], "models": ["x"], "methods": {"vanilla": None}}
 TASK = {"train": {"dataset": "x"}, "evaluate": {"test": {"dataset": "x", "role": "id"}}}
 CATALOGUE = load_catalogue(ROOT)
 RESOLVER = Resolver(Study.model_validate({**STUDY, "tasks": {"x": TASK}}), CATALOGUE)
-LOCAL = [name for name, entry in CATALOGUE.datasets.items() if not entry.generated and RESOLVER.local_files(name, DATA)]
+READ = ("text", *TRAINED_KINDS)  # entities and spans are entries only
+LOCAL = [
+    name
+    for name, entry in CATALOGUE.datasets.items()
+    if not entry.generated and entry.kind in READ and RESOLVER.local_files(name, DATA)
+]
 
 
 @pytest.mark.skipif(not LOCAL, reason=f"no local data at {DATA}; set {DATA_ROOT_VARIABLE}")

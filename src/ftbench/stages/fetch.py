@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ftbench.config.dataset import Fields, GeneratedSource, HubSource
 from ftbench.config.errors import FtbenchError
@@ -87,7 +86,7 @@ def _not_available(spec: Spec, reason: str, outputs: Mapping[str, Path]) -> None
     from ftbench.data.availability import without_rows
 
     parquet.write_table(without_rows(reason), outputs["fetched"])
-    record: dict[str, Any] = {
+    record: dict[str, object] = {
         "dataset": spec.dataset,
         "origin": "not available",
         "revision": None,
