@@ -72,16 +72,21 @@ def test_a_shared_head_with_equal_labels_has_no_problem(tmp_path: Path) -> None:
     assert problems(tmp_path, study) == ""
 
 
-@pytest.fixture
-def kitchen(tmp_path: Path) -> Materials:
-    """Training rows with two labels beside a prior task with three, and its samples."""
-    materials = Materials(tmp_path, prior_rows(80, 10))
-    task = tmp_path / "task"
+def stocked(folder: Path, kind: str, **more: Any) -> Materials:
+    """Training rows with two labels beside a prior task of some kind, and its samples."""
+    materials = Materials(folder, prior_rows(80, 10, kind=kind), kind)
+    task = folder / "task"
     prepared(fetched(task, {"train": rows(60, text="w1 w2")}))
     cut(task, select={"rows": 12})
-    table = materials.run()
+    table = materials.run(**more)
     assert table.num_rows == 90
     return materials
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path) -> Materials:
+    """A prior task with three labels."""
+    return stocked(tmp_path, "classification")
 
 
 def finetuned(materials: Materials, method: str, **config: Any) -> dict[str, Any]:
@@ -91,7 +96,8 @@ def finetuned(materials: Materials, method: str, **config: Any) -> dict[str, Any
         "methods": [{"name": method, "config": config}], "kind": "classification",
         "labels": ["negative", "positive"], "select_metric": "accuracy", "init": "shared",
         "training": {"steps": 6, "batch_size": 8, "max_length": 16, "precision": "fp32"},
-        "prior": {"name": "prior", "kind": "classification", "labels": LABELS, "shared": False, "max_length": 16},
+        "prior": {"name": "prior", "kind": materials.kind, "labels": materials.labels, "shared": False,
+                  "max_length": 16, "width": 0.3 if materials.kind == "regression" else None},
     }  # fmt: skip
     inputs = {
         "train": folder / "task/train.parquet", "select": folder / "task/select.parquet", "base": folder / "base.json",
@@ -117,6 +123,41 @@ def test_a_run_rehearses_from_the_files_of_the_graph_and_records_what_it_did(kit
 def test_the_fisher_information_and_the_former_logits_come_from_the_same_files(kitchen: Materials) -> None:
     assert finetuned(kitchen, "der", ratio=0.5)["rehearsed_rows"] == 48
     assert finetuned(kitchen, "ewc", rows=5)["status"] in ("success", "collapsed")
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        ("rehearsal", {"ratio": 0.5, "pool": "all", "trace_every": 3}),
+        ("rehearsal", {"ratio": 0.5, "pool": "all", "sampler": "mir", "candidates": 8}),
+        ("der", {"ratio": 0.5}),
+        ("ewc", {"rows": 5}),
+        ("dba", {"rows": 8}),
+    ],
+)
+def test_a_prior_regression_is_rehearsed_and_anchored(tmp_path: Path, method: str, config: dict[str, Any]) -> None:
+    record = finetuned(stocked(tmp_path, "regression", width=0.3), method, **config)
+    assert record["status"] in ("success", "collapsed")
+    if "ratio" in config:
+        assert record["rehearsed_rows"] == 48
+        assert record["charged_rows"] == 48 + 48 + record["forward_rows_extra"] / 3
+        assert (record["forward_rows_extra"] > 0) == (config.get("sampler") == "mir")
+
+
+def test_a_score_is_damaged_outside_the_tolerance() -> None:
+    import numpy as np
+    import torch
+
+    from ftbench.training.batches import Batch
+    from ftbench.training.examples import Examples
+    from ftbench.training.prior_task import PriorTask
+
+    nothing = np.zeros(0)
+    prior = PriorTask("regression", Examples([], [], None, None), lambda _: None, nothing, nothing, {}, width=0.2)
+    batch = Batch({}, torch.tensor([0.6, 0.6, 0.6]), np.arange(3))
+    logits = torch.tensor([[0.45], [0.9], [0.1]])
+    assert prior.wrong(logits, batch).tolist() == [False, True, True]
+    assert prior.row_losses(logits, batch).tolist() == pytest.approx([0.0225, 0.09, 0.25])
 
 
 def test_samples_of_rows_that_are_not_there_are_refused(kitchen: Materials) -> None:
