@@ -31,6 +31,7 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
             known = False
     for method in study.methods:
         _check_method(found, resolver, method)
+    _check_robustness(found, resolver)
     for family, soup in study.soups.items():
         if found.catch(partial(plugin, "soups", soup.recipe), f"soups.{family}.recipe"):
             _check_soup(found, study, family)
@@ -192,6 +193,22 @@ def _equal_soups(study: Study) -> list[str]:
             if other != parts:
                 lines.append(f"the {what} {other} and {parts} would both be named `{cell.name}`. Rename one of them.")
     return lines
+
+
+def _check_robustness(found: Problems, resolver: Resolver) -> None:
+    """The family of the trend is made of the study's methods, and the groups are in the data."""
+    study = resolver.study
+    known = [*study.methods, *(f"{method}/{variant}" for method in study.methods for variant in study.variants(method))]
+    for name in study.robustness.family:
+        if name not in known:
+            found.add("robustness.family", f"`{name}`, no method or variant of the study", fix=nearest(name, known))
+    named = {item.dataset for task in study.tasks.values() for item in task.evaluate.values()}
+    entries = [resolver.catalogue.datasets[name] for name in named if name in resolver.catalogue.datasets]
+    columns = {"label", *(column for entry in entries for column in entry.fields.aux)}
+    for group in study.robustness.groups:
+        if group not in columns:
+            fix = nearest(group, columns)
+            found.add("robustness.groups", f"`{group}`, which no evaluation set has among `fields.aux`", fix=fix)
 
 
 def _check_corpus(found: Problems, catalogue: Catalogue, model: str) -> None:

@@ -215,6 +215,11 @@ class Jobs(PerturbJobs):
         }
         # examples are resampled for leading metrics only
         leading = {self.resolver.metrics(task)[0] for task in self.study.tasks}
+        leading |= (
+            {"accuracy"}
+            if any(self.resolver.space(task)[0] == "classification" for task in self.study.tasks)
+            else set()
+        )
         leading |= {DEFAULTS[self.resolver.prior_entry.kind][0]} if self.resolver.prior_entry else set()
         modules = tuple(plugin("metrics", name).module for name in sorted(leading))
         return PlannedJob("compare", "study", spec, modules, inputs)

@@ -75,7 +75,7 @@ COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
     "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "missing",
 )  # fmt: skip
-COMPARED = ("comparisons", "standings", "pareto", "shift")
+COMPARED = ("comparisons", "standings", "pareto", "shift", "trends", "robustness", "groups")
 FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations")
 PAGES = (
     "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",

@@ -42,6 +42,7 @@ class About:
     role: str
     higher_is_better: bool
     unit: str
+    rows: int  # examples scored
 
 
 @dataclass
@@ -85,12 +86,12 @@ def arranged(metrics: pa.Table) -> Scores:
     table = metrics.filter(wanted)
     found = Scores()
     columns = ("task", "model", "metric", "eval_set", "method", "variant", "seed", "value")
-    about = ("role", "higher_is_better", "unit", "artifact_id")
+    about = ("role", "higher_is_better", "unit", "n", "artifact_id")
     rows: Iterable[tuple[Any, ...]] = zip(*(table.column(name).to_pylist() for name in (*columns, *about)), strict=True)
-    for task, model, metric, eval_set, method, variant, seed, value, role, higher, unit, artifact in rows:
+    for task, model, metric, eval_set, method, variant, seed, value, role, higher, unit, count, artifact in rows:
         place, rival = Place(task, model, metric, eval_set), Rival(method, variant)
         if place not in found.places:
-            found.places[place] = About(role, higher, unit)
+            found.places[place] = About(role, higher, unit, count)
         found.artifacts[task, model, rival, seed] = artifact
         if value is not None:
             found.values.setdefault((place, rival), {})[seed] = value

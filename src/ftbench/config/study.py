@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ftbench.config.dataset import MapRule
 from ftbench.config.perturbations import PerturbationEntry
 from ftbench.config.prior import Prior
-from ftbench.config.shift import Shift
+from ftbench.config.shift import Robustness, Shift
 from ftbench.config.strict import Name, Strict
 
 
@@ -214,6 +214,7 @@ class Study(Strict):
     training: Training = Training()
     statistics: Statistics = Statistics()
     shift: Shift = Shift()
+    robustness: Robustness = Robustness()
     prior: Prior | None = None
     tuning: Tuning | None = None
     soups: dict[Name, SoupEntry] = Field(default_factory=dict)

@@ -23,8 +23,9 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `runs`, `metrics`; outputs `comparisons` and `standings`, and `pareto` where it is asked for, with the
-    damage of the optional input `forgetting`.
+    """Inputs `runs`, `metrics`; outputs `comparisons` and `standings`, and where they are asked for `pareto`, with the
+    damage of the optional input `forgetting`, `shift`, with the optional inputs `similarity` and `overlap`, and
+    `trends`, `robustness` and `groups` together.
 
     The optional input `results`, the study's folder, is where predictions are; without it only seeds are resampled.
     A study without a baseline has the comparisons of all pairs only.
@@ -55,9 +56,14 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     if "shift" in outputs:
         from ftbench.comparing.shifts import shift_rows
 
-        found = {name: read_table(name, inputs[name]).to_pylist() if name in inputs else [] for name in _DISTANCES}
-        shifts = shift_rows(study, scores, **found)
+        known = {name: read_table(name, inputs[name]).to_pylist() if name in inputs else [] for name in _DISTANCES}
+        shifts = shift_rows(study, scores, **known)
         write_table("shift", [{"study": spec.study, **row} for row in shifts], outputs["shift"])
+    if "robustness" in outputs:
+        from ftbench.comparing.robustness import robustness
+
+        for name, found in vars(robustness(study, scores, places)).items():
+            write_table(name, [{"study": spec.study, **row} for row in found], outputs[name])
     if "pareto" not in outputs:
         return
     wanted = compute.is_in(metrics.column("role"), value_set=pa.array(["id", "prior"]))
