@@ -162,7 +162,8 @@ def language_model(snapshot: Path, objective: str) -> torch.nn.Module:
     if missing:
         raise FtbenchError(
             f"{snapshot}: found no trained head for a {objective} language model (missing {missing[:3]}). "
-            "Take a checkpoint that was saved with it, or a labelled prior set."
+            "Take a checkpoint that was saved with it; or give a prior task labels, an attack another model entry "
+            "(`language_model`)."
         )
     loaded: torch.nn.Module = model
     return loaded
