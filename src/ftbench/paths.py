@@ -96,6 +96,12 @@ def data_root() -> Path | None:
     return Path(value) if value else None
 
 
+def local_place(name: str) -> Path:
+    """The file or folder that a study names: as it stands, or below `data_root` where it is only there."""
+    place, root = Path(name), data_root()
+    return root / name if root and not place.exists() and (root / name).exists() else place
+
+
 @dataclass(frozen=True)
 class StudyPaths:
     """Paths below `results/<study>`; `root` is relative to the project folder."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from ftbench.config.errors import FtbenchError
 from ftbench.data.parquet import read_parquet_file
 from ftbench.data.wordnet import PARTS, base_forms, is_dictionary, read_dictionary
-from ftbench.paths import data_root
+from ftbench.paths import data_root, local_place
 
 Group = tuple[str, tuple[str, ...]]  # part of speech (n, v, a, r; empty where not known), words of one meaning
 
@@ -69,11 +69,10 @@ class Lexicon:
 def lexicon_path(name: str, key: str = "synonyms") -> Path:
     """The file or folder of that path: as it stands, or else below `data_root`. A missing one raises an
     `FtbenchError` that names the key."""
-    root = data_root()
-    tried = [Path(name), *([root / name] if root else [])]
-    for place in tried:
-        if place.exists():
-            return place
+    place, root = local_place(name), data_root()
+    if place.exists():
+        return place
+    tried = [place, *([root / name] if root else [])]
     raise FtbenchError(
         f"key `{key}`: found no file `{name}`; tried {', '.join(map(str, tried))}. "
         "Give a path, or set FTBENCH_DATA_ROOT to the folder that it lies in."
