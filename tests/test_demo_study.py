@@ -48,6 +48,13 @@ def test_the_default_study_measures_what_is_forgotten(demo: Project) -> None:
     after = prior[prior.artifact_kind == "run"].groupby("method").value.mean()
     assert before > 0.75
     assert after["vanilla"] < before - 0.05
+    assert after["mix_cd"] > after["vanilla"] + 0.05  # rehearsed rows keep a part of it
+    tables = demo.folder / "results" / "demo" / "tables"
+    lost = pd.read_parquet(tables / "forgetting.parquet")
+    change = lost.after - lost.before - (lost.positive_transfer - lost.collateral_damage)
+    assert len(lost)
+    assert change.abs().max() < 1e-12
+    assert set(pd.read_parquet(tables / "rehearsal_trace.parquet").method) == {"mix_cd"}
     assert after["linear_probe"] == pytest.approx(before, abs=1e-9)  # a frozen encoder forgets nothing
 
 
@@ -55,7 +62,7 @@ def test_a_second_run_has_nothing_to_do_and_the_leaderboard_prints(demo: Project
     done = demo.run("snakemake", "--cores", "2")
     assert "Nothing to be done" in done.stdout + done.stderr
     shown = demo.run("ftbench", "show", "demo").stdout
-    for method in ("vanilla", "linear_probe", "dps_dense", "dps_mix"):
+    for method in ("vanilla", "linear_probe", "mix_cd", "dps_dense", "dps_mix"):
         assert method in shown
     assert "results/demo/tables" in shown
     assert "report/index.html" in shown
