@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from model_families import FAMILIES, family_model
@@ -10,6 +12,7 @@ from test_conformance import METHODS, prepared, settings
 from test_consistency_methods import CLASSES
 from test_methods_variants import VARIANTS
 
+from ftbench.config.load import load_study
 from ftbench.training.loop import train
 from ftbench.training.weights import plain_state
 
@@ -32,3 +35,8 @@ def test_a_method_trains_every_family(name: str, family: str) -> None:
     if method.saves == "model":
         assert outcome.weights.keys() == before.keys()
         assert any(not np.array_equal(tensor, outcome.weights[key]) for key, tensor in before.items())
+
+
+def test_the_study_of_every_method_has_every_method() -> None:
+    study = load_study("methods_demo", Path(__file__).parents[1]).study
+    assert set(METHODS) <= {name for method in study.methods for name in study.entry(method).use or [method]}
