@@ -64,6 +64,9 @@ def test_two_thousand_runs_make_a_page_in_reasonable_time_and_size(made: tuple[d
     text = pages["index.html"].read_text()
     assert text.count("cells.html#t-tiny-m") == METHODS
     assert pages["cells.html"].read_text().count("<section ") == METHODS
+    assert 'href="#forgetting"' not in text  # a study without prior task has no empty section on it
+    assert 'href="#in-domain-against-shifted"' not in text
+    assert pages["forgetting.svg"].stat().st_size > 0
     assert pages["index.html"].stat().st_size < 5_000_000
     assert pages["cells.html"].stat().st_size < 10_000_000
 

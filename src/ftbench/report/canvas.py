@@ -73,8 +73,9 @@ class Canvas:
         number = self.style(name)
         return _MARKERS[(number // len(_COLOURS) + number) % len(_MARKERS)]
 
-    def save(self, files: Sequence[Path]) -> None:
-        """Write the figure with its legend; the suffix of a file says whether it is PNG or SVG."""
+    def save(self, files: Sequence[Path]) -> bool:
+        """Write the figure with its legend; the suffix of a file says whether it is PNG or SVG. False where no panel
+        has anything to show."""
         import matplotlib
         from matplotlib.lines import Line2D
 
@@ -96,3 +97,4 @@ class Canvas:
                 # without the version of the library or the time in it, equal tables give equal bytes
                 quiet = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
                 self.figure.savefig(file, format=kind, metadata=quiet)
+        return self.silent < self.drawn

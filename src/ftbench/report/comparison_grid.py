@@ -19,7 +19,7 @@ _COMPARED = (
     Title("seeds", "that would show it"), Title("verdict", "of seeds"), Title("other tests", ""),
 )  # fmt: skip
 _STANDING = (
-    Title("sets", "complete / all"), Title("interquartile mean", "95 % interval"),
+    Title("sets", "complete / all"), Title("interquartile mean", "chance 0, perfect 100; 95 % interval"),
     Title("mean rank", "critical difference"),
     Title("wins", "% of sets against the baseline"), Title("improvement", "% of runs, 95 % interval"),
     Title("failed", "of runs, 95 % interval"),
@@ -81,7 +81,7 @@ def _standing(row: Record) -> tuple[Entry, ...]:
     apart = "" if row["critical_difference"] is None else f"{row['critical_difference']:.2f}"
     return (
         Entry(str(row["n_complete"]), f"of {row['n_sets']}"),
-        Entry(number(row["iqm"], "fraction"), _span(row["iqm_low"], row["iqm_high"], "fraction")),
+        Entry(number(row["iqm"], "fraction"), _scaled(row)),
         Entry(rank, apart),
         Entry(number(row["win_rate"], "fraction")),
         Entry(
@@ -91,6 +91,12 @@ def _standing(row: Record) -> tuple[Entry, ...]:
             f"{row['n_failed']}", f"of {row['n_runs']}; {_span(row['failed_low'], row['failed_high'], 'fraction')} %"
         ),
     )
+
+
+def _scaled(row: Record) -> str:
+    """The interval of the interquartile mean; where chance is not known, scores are as they are."""
+    span = _span(row["iqm_low"], row["iqm_high"], "fraction")
+    return f"{span}; chance not known" if span and row["scale"] == "raw" else span
 
 
 def _span(low: float | None, high: float | None, unit: str) -> str:

@@ -14,11 +14,11 @@ from ftbench.report.canvas import Canvas
 from ftbench.report.leaderboard import Board, method_label, method_labels
 from ftbench.report.results import Results
 
-# more steps than this are thinned, or the figure would be larger than the data
-_MOST_STEPS = 200
+# more steps than this are averaged over neighbours: single batches hide the course
+_MOST_STEPS = 60
 
 
-def training_curves(results: Results, boards: list[Board], places: StudyPaths | None, files: Sequence[Path]) -> None:
+def training_curves(results: Results, boards: list[Board], places: StudyPaths | None, files: Sequence[Path]) -> bool:
     """Loss of each run over its steps, a colour for each method and variant."""
     canvas = Canvas(len(boards), method_labels(results.study))
     for board in boards:
@@ -30,7 +30,7 @@ def training_curves(results: Results, boards: list[Board], places: StudyPaths | 
             continue
         axes.set_xlabel("step", fontsize=9)
         axes.set_ylabel("training loss", fontsize=9)
-    canvas.save(files)
+    return canvas.save(files)
 
 
 def _curve(canvas: Canvas, axes: Any, places: StudyPaths, row: dict[str, Any]) -> bool:
@@ -59,7 +59,7 @@ def _thinned(steps: list[float], losses: list[float | None]) -> tuple[list[float
     return [float(place[part].mean()) for part in parts], [float(values[part].mean()) for part in parts]
 
 
-def soup_paths(results: Results, boards: list[Board], files: Sequence[Path]) -> None:
+def soup_paths(results: Results, boards: list[Board], files: Sequence[Path]) -> bool:
     """Select score of each soup after every candidate that was tried; a gap is where a candidate was not scored."""
     canvas = Canvas(len(boards))
     tried: dict[str, list[dict[str, Any]]] = {}
@@ -83,4 +83,4 @@ def soup_paths(results: Results, boards: list[Board], files: Sequence[Path]) -> 
             continue
         axes.set_xlabel("candidate", fontsize=9)
         axes.set_ylabel("select score of the soup with it", fontsize=9)
-    canvas.save(files)
+    return canvas.save(files)

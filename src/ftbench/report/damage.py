@@ -48,7 +48,7 @@ def _entries(row: Record) -> tuple[Entry, ...]:
     )
 
 
-def damage(results: Results, files: Sequence[Path]) -> None:
+def damage(results: Results, files: Sequence[Path]) -> bool:
     """For each task and model the means of the methods with their front, and the estimated damage of bins."""
     places = list(dict.fromkeys((row["task"], row["model"]) for row in results.pareto)) or [("", "")]
     canvas = Canvas(2 * len(places), method_labels(results.study))
@@ -57,7 +57,7 @@ def damage(results: Results, files: Sequence[Path]) -> None:
         walked = [row for row in results.paths if (row["task"], row["model"]) == place and row["first"] == "start"]
         _front(canvas, title, [row for row in results.pareto if (row["task"], row["model"]) == place], walked)
         _bins(canvas, title, [row for row in results.rehearsal_trace if (row["task"], row["model"]) == place])
-    canvas.save(files)
+    return canvas.save(files)
 
 
 def wise_lines(walked: list[Record]) -> dict[str, list[tuple[float, float]]]:

@@ -53,13 +53,13 @@ def _mean(scores: dict[Any, float | None], artifact: str, columns: Sequence[Eval
     return mean_of_all([scores.get((artifact, item.eval_set, item.metric)) for item in columns], len(columns))
 
 
-def draw(results: Results, boards: list[Board], files: Sequence[Path]) -> None:
+def draw(results: Results, boards: list[Board], files: Sequence[Path]) -> bool:
     """One panel for each task and model; one point a run, a star a soup, a pentagon an ensemble. A panel without
-    points says so."""
+    points says so, and the figure is False where all do, as every figure's function."""
     canvas = Canvas(len(boards), method_labels(results.study))
     for board in boards:
         _panel(canvas, canvas.panel(f"{board.task}, {board.model}"), board, points(results, board))
-    canvas.save(files)
+    return canvas.save(files)
 
 
 def _panel(canvas: Canvas, axes: Any, board: Board, found: list[Point]) -> None:
@@ -70,9 +70,12 @@ def _panel(canvas: Canvas, axes: Any, board: Board, found: list[Point]) -> None:
     scale = 100 if column.unit == "fraction" else 1
     for item in found:
         canvas.point(axes, scale * item.inside, scale * item.shifted, item.label, _COMBINED.get(item.kind))
-    low = scale * min(min(item.inside, item.shifted) for item in found)
-    high = scale * max(max(item.inside, item.shifted) for item in found)
-    axes.plot([low, high], [low, high], color="0.7", linewidth=0.8, zorder=0)
+    # the view is that of the points; the line of equal scores crosses it only where shift costs little
+    for take, limit in (("inside", axes.set_xlim), ("shifted", axes.set_ylim)):
+        values = [scale * getattr(item, take) for item in found]
+        margin = 0.1 * (max(values) - min(values)) or 1.0
+        limit(min(values) - margin, max(values) + margin)
+    axes.axline((0, 0), slope=1, color="0.7", linewidth=0.8, zorder=0)
     _trend(axes, [scale * item.inside for item in found], [scale * item.shifted for item in found])
     unit = " %" if scale == 100 else ""
     axes.set_xlabel(f"in-domain {column.metric}{unit}", fontsize=9)

@@ -19,28 +19,28 @@ from ftbench.report.results import Results
 Coordinate = Callable[[Board, Row], float | None]
 
 
-def forgetting(boards: list[Board], files: Sequence[Path]) -> None:
+def forgetting(boards: list[Board], files: Sequence[Path]) -> bool:
     """In-domain score against the change on the prior task: up and right is better."""
-    _fronts(
+    return _fronts(
         boards, files, _inside, _change, "in-domain", "change on the prior task",
         "the study has no prior task, or no method has all scores",
     )  # fmt: skip
 
 
-def cost(results: Results, boards: list[Board], files: Sequence[Path]) -> None:
+def cost(results: Results, boards: list[Board], files: Sequence[Path]) -> bool:
     """Training time against the in-domain score: up and left is better."""
     seconds = {
         (item.task, item.model, item.label): item.seconds
         for board in boards
         for item in costs(results, board.task, board.model)
     }
-    _fronts(
+    return _fronts(
         boards, files, lambda board, row: seconds.get((board.task, board.model, row.label)), _inside,
         "training, s a run", "in-domain", "no method has all scores and times",
     )  # fmt: skip
 
 
-def calibration(results: Results, boards: list[Board], files: Sequence[Path]) -> None:
+def calibration(results: Results, boards: list[Board], files: Sequence[Path]) -> bool:
     """Calibration error in domain against that under shift: down and left is better."""
     scores = {(row["artifact_id"], row["eval_set"], row["metric"]): row["value"] for row in results.metrics}
 
@@ -57,7 +57,7 @@ def calibration(results: Results, boards: list[Board], files: Sequence[Path]) ->
 
         return of
 
-    _fronts(
+    return _fronts(
         boards, files, mean("id"), mean("ood"), "calibration error in domain %", "under shift %",
         "no method has a calibration error both in domain and under shift",
     )  # fmt: skip
@@ -81,7 +81,7 @@ def _mean(board: Board, row: Row, role: str, take: Callable[[Any], float | None]
 
 def _fronts(
     boards: list[Board], files: Sequence[Path], across: Coordinate, up: Coordinate, right: str, above: str, nothing: str
-) -> None:
+) -> bool:
     # the rows of every board are those of the study, in one order
     canvas = Canvas(len(boards), [row.label for row in boards[0].rows] if boards else [])
     for board in boards:
@@ -95,4 +95,4 @@ def _fronts(
             continue
         axes.set_xlabel(right, fontsize=9)
         axes.set_ylabel(above, fontsize=9)
-    canvas.save(files)
+    return canvas.save(files)

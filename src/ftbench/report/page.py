@@ -28,7 +28,8 @@ from ftbench.report.results import Results
 _FIGURES = (
     ("id_ood", "In-domain against shifted",
      "Scatter plot: one point a run, in-domain score across, mean score of the shifted sets up",
-     "One point a run, a star a soup; on the grey line both scores are equal, the broken line is the trend. Runs"
+     "One point a run, a star a soup; on the grey line, where it is in view, both scores are"
+     " equal; the broken line is the trend. Runs"
      " without all scores are left out."),
     ("forgetting", "Forgetting",
      "Scatter plot: one point a method, in-domain score across, change on the prior task up",
@@ -56,14 +57,14 @@ _FIGURES = (
 
 
 def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> str:
-    """The HTML text; `figures` are the PNG files that are embedded, by name."""
+    """The HTML text; `figures` are the PNG files that are embedded, by name; others have no section."""
     title = results.study.title or results.name
     sections = [
         "Coverage",
         "Leaderboard",
         "Comparisons",
         "Standings",
-        *(item[1] for item in _FIGURES),
+        *(item[1] for item in _FIGURES if item[0] in figures),
         "Cost",
         "Origin",
     ]

@@ -89,7 +89,7 @@ def _entry(lines: Sequence[list[Record] | None]) -> Entry:
     return Entry(number(area, _unit(lines)), ", ".join(notes))
 
 
-def perturbation_curves(results: Results, boards: Sequence[Board], files: Sequence[Path]) -> None:
+def perturbation_curves(results: Results, boards: Sequence[Board], files: Sequence[Path]) -> bool:
     """One panel for each task, model, set and perturbation with a score: its curve by strength, a line a method."""
     found = curves(results)
     panels = [
@@ -109,7 +109,7 @@ def perturbation_curves(results: Results, boards: Sequence[Board], files: Sequen
             lines = [found.get((artifact, eval_set, name)) for artifact in _artifacts(results, board, row)]
             _line(canvas, axes, row.label, [line for line in lines if line], len(lines))
         axes.set_xlabel("strength", fontsize=9)
-    canvas.save(files)
+    return canvas.save(files)
 
 
 def _line(canvas: Canvas, axes: Any, label: str, lines: Sequence[list[Record]], expected: int) -> None:

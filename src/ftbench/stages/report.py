@@ -56,14 +56,17 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     def files(figure: str) -> list[Path]:
         return [outputs[f"{figure}.{kind}"] for kind in ("png", "svg")]
 
-    draw(results, found, files("id_ood"))
-    forgetting(found, files("forgetting"))
-    damage(results, files("damage"))
-    cost(results, found, files("cost"))
-    calibration(results, found, files("calibration"))
-    training_curves(results, found, places, files("curves"))
-    soup_paths(results, found, files("soups"))
-    perturbation_curves(results, found, files("perturbations"))
+    # figures with nothing to show are files like the others, and no section of the page
+    seen = {
+        "id_ood": draw(results, found, files("id_ood")),
+        "forgetting": forgetting(found, files("forgetting")),
+        "damage": damage(results, files("damage")),
+        "cost": cost(results, found, files("cost")),
+        "calibration": calibration(results, found, files("calibration")),
+        "curves": training_curves(results, found, places, files("curves")),
+        "soups": soup_paths(results, found, files("soups")),
+        "perturbations": perturbation_curves(results, found, files("perturbations")),
+    }
     outputs["leaderboard.md"].write_text(markdown(results, found), encoding="utf-8")
     outputs["leaderboard.tex"].write_text(latex(results, found), encoding="utf-8")
     cited = citations(spec.sources)
@@ -76,5 +79,5 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     cells = cells_page(results, found, places, outputs["cells.html"])
     outputs["cells.html"].write_text(cells, encoding="utf-8")
     outputs["index.html"].write_text(
-        page(results, found, {name: outputs[f"{name}.png"] for name in FIGURES}), encoding="utf-8"
+        page(results, found, {name: outputs[f"{name}.png"] for name in FIGURES if seen[name]}), encoding="utf-8"
     )
