@@ -185,6 +185,51 @@ def test_equal_sources_have_equal_fingerprints_in_another_process_and_another_pl
     assert done.stdout.strip() == taken(*modules)
 
 
+EVERYTHING = r"""
+import os.path as p
+async def f(a, /, b: int = 1, *c, d=None, **e) -> None:
+    async with a as b, c: await d
+    return [x async for x in y if x], {**a, "k": None}, {*b}, a[1:, ...], lambda: (yield)
+@f
+class C(B, m=1):
+    x: int
+    def g(self): return f"{self.x!r:>{self.w}} {1=}" "b" f"{''}", 1e400, 2j, b"\xff", "é\u2028", -1, not a
+match a:
+    case C(1, k=[*_, None]) | {"a": _, **r}: del a
+try: raise A from None
+except* (B, C) as e: global z
+else: pass
+finally: print(*a, **b)
+while (n := 3) > 2: break
+"""
+
+
+def test_a_field_that_another_release_of_python_adds_changes_nothing_while_it_is_empty() -> None:
+    tree = ast.parse(EVERYTHING)
+    before = source.canonical(tree)
+    for node in ast.walk(tree):
+        node._fields = (*node._fields, "type_params", "other")
+        node.type_params, node.other = [], None  # type: ignore[attr-defined]
+    assert source.canonical(tree) == before
+    tree.body[1].type_params = [ast.Name("T", ast.Load())]  # type: ignore[attr-defined]
+    assert source.canonical(tree) != before
+
+
+@pytest.mark.parametrize("release", ["python3.12", "python3.13", "python3.14"])
+def test_the_fingerprint_is_that_of_other_releases_of_python(release: str, tmp_path: Path) -> None:
+    code = "import ast, sys; from ftbench.fingerprint import canonical, fingerprint; print(fingerprint(sys.argv[2:]))\n"
+    code += "print(canonical(ast.parse(open(sys.argv[1], encoding='utf-8').read())))"
+    (tmp_path / "everything.py").write_text(EVERYTHING, encoding="utf-8")
+    modules = ("ftbench.stages.finetune", "ftbench.stages.report", "ftbench.methods.dps_mix")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_CACHE_HOME": str(tmp_path)}
+    words = [release, "-c", code, str(tmp_path / "everything.py"), *modules]
+    there = shutil.which(release) and not subprocess.run([release, "-V"], check=False, capture_output=True).returncode
+    if not there:
+        pytest.skip(f"{release} is not here")
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines() == [taken(*modules), source.canonical(ast.parse(EVERYTHING))]
+
+
 def test_what_was_parsed_is_remembered_by_content_alone(
     garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,8 @@
 Snakemake does not see changes in imported modules, so the plan hands it this hash as a parameter. Comments,
 docstrings and formatting do not count; every statement does, imports inside functions included. Plug-ins
 are found by folder and so are not imported by name: the plan adds the module of each plug-in that a job uses.
-What a file's bytes parse to is remembered between calls; losing that memory costs time and nothing else.
+What a file's bytes parse to is remembered between calls; losing that memory costs time and nothing else. The same
+source has the same fingerprint in every release of Python that parses it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,40 @@ def _parse(module: str, file: Path, content: bytes) -> list[str]:
             imported.update(f"{base}.{alias.name}" for alias in node.names)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             _drop_docstring(node)
-    return [hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest(), *sorted(imported)]
+    return [hashlib.sha256(canonical(tree).encode()).hexdigest(), *sorted(imported)]
+
+
+def canonical(tree: ast.AST) -> str:
+    """A syntax tree as text: equal for equal statements, and in every release of Python.
+
+    `ast.dump` is not: releases add fields (`type_params` in 3.12) and print other ones (3.13). Here every field has
+    its name, and one that is empty does not show, so that a new one changes nothing until a source uses it.
+    """
+    parts: list[str] = []
+
+    def write(value: object) -> None:
+        if isinstance(value, ast.AST):
+            parts.append(f"{type(value).__name__}(")
+            for name in value._fields:
+                inner = getattr(value, name, None)
+                # 3.12 ends some format specifications with an empty text
+                if name == "values" and isinstance(value, ast.JoinedStr):
+                    inner = [item for item in value.values if not (isinstance(item, ast.Constant) and item.value == "")]
+                if inner is not None and inner != []:
+                    parts.append(f"{name}=")
+                    write(inner)
+            parts.append(")")
+        elif isinstance(value, list):
+            parts.append("[")
+            for item in value:
+                write(item)
+                parts.append(",")
+            parts.append("]")
+        else:
+            parts.append(f"{type(value).__name__}:{value!a} ")
+
+    write(tree)
+    return "".join(parts)
 
 
 def _memory_file() -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from ftbench.fingerprint import _drop_docstring, _file_of, closure, fingerprint
+from ftbench.fingerprint import _drop_docstring, _file_of, canonical, closure, fingerprint
 
 Functions = dict[str, str]  # qualified name to hash; the rest of a module is under `statements`
 
@@ -47,7 +47,7 @@ def _functions(module: str) -> Functions:
 
 
 def _hash(node: ast.AST) -> str:
-    return hashlib.sha256(ast.dump(node, annotate_fields=False).encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical(node).encode()).hexdigest()[:12]
 
 
 def now(modules: Iterable[str]) -> dict[str, Functions]:
