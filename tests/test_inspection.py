@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from project import Project
 
@@ -68,6 +70,30 @@ def test_a_cell_waits_in_the_queue_while_a_workflow_lives(here: Project) -> None
     with sign.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert states()[RUN].state == "queued"
+
+
+def test_cells_whose_data_cannot_be_had_say_what_is_not_available(here: Project) -> None:
+    from ftbench.partial import build_tables
+
+    refused = {"stage": "fetch", "cell": "smoke_reviews", "reason": "It is gated"}
+    for place in ("runs", "predictions", "data", "soups"):
+        shutil.rmtree(here.results / place)
+    (here.results / ".work/failures").mkdir(exist_ok=True)
+    (here.results / ".work/failures/fetch--smoke_reviews.json").write_text(json.dumps(refused))
+    (here.results / "logs/fetch/smoke_reviews.log").write_text("+ command\nasking the hub\nerror: It is gated\n")
+    reason = "not available: fetch smoke_reviews: It is gated"
+    found = states()
+    assert {(cell.state, cell.stage, cell.reason) for cell in found.values()} == {("failed", "fetch", reason)}
+    told = list(explain(Plan.load("smoke"), RUN))
+    assert told[0] == f"{RUN}: failed at fetch: {reason}"
+    assert "    error: It is gated" in told
+    list(build_tables("smoke"))
+    tables = {name: pd.read_parquet(here.results / f"partial/tables/{name}.parquet") for name in ("runs", "missing")}
+    assert set(tables["runs"].status) == {"missing"}
+    assert set(tables["runs"].error) == {reason}
+    missing = tables["missing"].set_index(["artifact_id", "stage"]).reason
+    assert missing["smoke_reviews", "fetch"] == "It is gated"
+    assert missing[RUN, "finetune"] == reason
 
 
 def test_a_changed_setting_is_told_by_its_key_for_every_cell_that_it_touches(here: Project) -> None:

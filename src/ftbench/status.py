@@ -34,6 +34,7 @@ class Cell:
     stage: str
     seconds_left: float
     reason: str = ""
+    failed: str = ""  # the job's cell: the artifact, or the data set or model that it waits for in vain
 
 
 def chain(plan: Plan, artifact: str) -> list[tuple[str, dict[str, str], list[Path]]]:
@@ -56,11 +57,13 @@ def chain(plan: Plan, artifact: str) -> list[tuple[str, dict[str, str], list[Pat
 
 def cells(plan: Plan, past: Past | None = None) -> Iterator[Cell]:
     """Every artifact of the study with its state."""
+    from ftbench.tables.unavailable import unavailable
+
     past = past or Past(plan)
     held, alive = set(driver.working(plan.paths.work)), driver.alive()
-    stale = outdated(plan)
+    stale, gone = outdated(plan), unavailable(plan.paths, plan.study)
     for artifact, cell in plan.stages.artifacts.items():
-        left, state, at, reason = 0.0, "done", "score", ""
+        left, state, at, reason, failed = 0.0, "done", "score", "", artifact
         for stage, wildcards, files in chain(plan, artifact):
             job = plan.job(stage, **wildcards)
             failure = _failure(plan, stage, artifact)
@@ -77,9 +80,11 @@ def cells(plan: Plan, past: Past | None = None) -> Iterator[Cell]:
                 state, reason = "failed", failure
             elif old:
                 state, reason = "stale", old
+            elif absent := next((gone[name] for name in (cell.task, cell.model) if name in gone), None):
+                state, (at, failed, reason) = "failed", absent
             else:
                 state = "queued" if alive else "to do"
-        yield Cell(artifact, _row(cell), cell.task, state, at if state != "done" else "", left, reason)
+        yield Cell(artifact, _row(cell), cell.task, state, at if state != "done" else "", left, reason, failed)
 
 
 def _older(plan: Plan, job: PlannedJob) -> str | None:

@@ -31,7 +31,7 @@ def explain(plan: Plan, artifact: str) -> Iterator[str]:
             yield f"  {stage}: {line}"
         yield from younger_inputs(plan, job)
     if cell.state == "failed":
-        log = plan.paths.path("log", stage=cell.stage, cell=artifact)
+        log = plan.paths.path("log", stage=cell.stage, cell=cell.failed)
         yield f"  last lines of {log}:"
         for line in last_lines(log):
             yield f"    {line}"

@@ -42,10 +42,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.tables.bulk import read_many
     from ftbench.tables.scan import Scan, json_object
     from ftbench.tables.store import empty, write_table
+    from ftbench.tables.unavailable import unavailable
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
-    scan = Scan(StudyPaths(inputs["results"]), outdated=outdated or {})
+    places = StudyPaths(inputs["results"])
+    scan = Scan(places, outdated=outdated or {}, unavailable=unavailable(places, study))
     kept = ("paths", "barriers", "task_vectors", "overlap", "similarity", "perturbations")
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}
 

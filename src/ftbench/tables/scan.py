@@ -17,6 +17,7 @@ import pyarrow as pa
 from ftbench.config.errors import FtbenchError
 from ftbench.paths import StudyPaths
 from ftbench.tables.store import read_table
+from ftbench.tables.unavailable import Unavailable
 
 NOT_RUN = "not run"
 # stages whose cells are artifacts of the matrix, and stages that come after collecting
@@ -33,10 +34,16 @@ class Scan:
     places: StudyPaths
     missing: list[dict[str, Any]] = field(default_factory=list)
     outdated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # stage to cell to reason
+    unavailable: Mapping[str, Unavailable] = field(default_factory=dict)  # by task or model
 
     def absent(self, cell: str, stage: str, reason: str) -> str:
-        """Note that a cell has no result of a stage; a reason that its job left goes before `reason`."""
+        """Note that a cell has no result of a stage; a reason that its job left goes before `reason`, and before «not
+        run» what it waits for in vain."""
         reason = self.failure(cell, stage) or reason
+        if reason == NOT_RUN:
+            reason = next(
+                (self.unavailable[name].reason for name in cell.split("/") if name in self.unavailable), reason
+            )
         log = self.places.path("log", stage=stage, cell=cell)
         self.note(cell, stage, reason, str(log) if log.is_file() else None)
         return reason
