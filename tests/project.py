@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
@@ -76,6 +76,7 @@ class Project:
     """A checkout of its own; `snakemake` and `ftbench` run in it and import its sources."""
 
     folder: Path
+    study: str = field(default="smoke", kw_only=True)
 
     def environment(self, **extra: str) -> dict[str, str]:
         own = {"PYTHONPATH": str(self.folder / "src"), "XDG_CACHE_HOME": str(self.folder / ".cache")}
@@ -99,7 +100,7 @@ class Project:
         return done
 
     def snakemake(self, *words: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
-        return self.run("snakemake", "--cores", "2", "--config", "study=smoke", *words, check=check, **extra)
+        return self.run("snakemake", "--cores", "2", "--config", f"study={self.study}", *words, check=check, **extra)
 
     def stale(self, *words: str) -> dict[str, set[str]]:
         """Rule to the cells that a dry run would run now; `words` are more arguments of Snakemake."""
@@ -125,12 +126,12 @@ class Project:
 
     @property
     def results(self) -> Path:
-        return self.folder / "results" / "smoke"
+        return self.folder / "results" / self.study
 
     def copy(self, folder: Path) -> Project:
         """The same project with results, times and Snakemake's records in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder)
+        return Project(folder, study=self.study)
 
 
 def copied(folder: Path) -> Project:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from project import Project
@@ -140,3 +141,47 @@ def test_a_shared_job_that_is_told_to_stop_goes_on_from_its_checkpoint(project: 
     assert "resumed after step" in stopped.finish()
     found, expected = (load_file(str(job.output("model"))) for job in (stopped, undisturbed))
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+
+
+# `srun` as far as it is used: the command once a machine, each with the whole standard input
+SRUN = """#!/bin/bash
+input=$(cat)
+while [[ $1 == --* ]]; do shift; done
+for name in one two; do SLURMD_NODENAME=$name "$@" <<< "$input" & started+=($!); done
+status=0
+for process in "${started[@]}"; do wait "$process" || status=$?; done
+exit $status
+"""
+
+
+def test_the_machines_of_an_allocation_share_the_processes_of_a_job(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"processes": 2, "dropout": 0.0}
+    here = TrainingJob(project, tmp_path / "here", training=training)
+    here.finish()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", "#!/bin/sh\necho one two | tr ' ' '\\n'\n")):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "one,two")
+    monkeypatch.setenv("SLURMD_NODENAME", "two")
+    spread = TrainingJob(project, tmp_path / "spread", training=training)
+    told = spread.finish()
+    assert "2 processes on two, one" in told
+    found, expected = (load_file(str(job.output("model"))) for job in (spread, here))
+    assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+
+
+def test_processes_end_with_the_stage_that_started_them(project: Project, tmp_path: Path) -> None:
+    job = TrainingJob(project, tmp_path / "killed", training={"processes": 2})
+    process = job.start()
+    job.wait_for_step(3)
+    companions = psutil.Process(process.pid).children(recursive=True)
+    assert len([one for one in companions if "ftbench.worker" in one.cmdline()]) == 2
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    _, alive = psutil.wait_procs(companions, timeout=20)
+    assert not alive

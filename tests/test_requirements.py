@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from configured import MODELS, STUDY, changed, configured
 
+from ftbench.config.errors import FtbenchError
 from ftbench.plan import Plan
-from ftbench.requirements import GPU_STAGES, Requirement
+from ftbench.requirements import GPU_STAGES, LOCAL_STAGES, Requirement
 
 ROOT = Path(__file__).parents[1]
+STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
+PROFILE = ROOT / "profiles" / "slurm" / "profile.yaml"
 REAL = {"title": "real", "hub": {"repository": "a/b", "revision": "a" * 40}}
 
 
@@ -66,9 +71,10 @@ def test_memory_and_time_grow_with_the_attempt_and_the_gpu_does_not(tmp_path: Pa
 
 
 def test_only_stages_that_run_a_model_ask_for_a_gpu_and_short_ones_stay_here(tmp_path: Path) -> None:
-    plan = Plan.load("demo", ROOT)
-    gpus = {job.stage: plan.requirements.of(job).gpu for job in plan.jobs()}
-    assert {stage for stage, gpu in gpus.items() if gpu} == set(GPU_STAGES)
+    plans = {study.stem: Plan.load(str(study), ROOT) for study in STUDIES}
+    gpus = {job.stage for plan in plans.values() for job in plan.jobs() if plan.requirements.of(job).gpu}
+    assert gpus == set(GPU_STAGES)
+    plan = plans["demo"]
     # this study's base model is pretrained by the graph: a GPU job; one that is fetched needs the network instead
     assert "base" not in plan.requirements.local_stages
     fetched = planned(tmp_path, {"base": REAL})
@@ -77,7 +83,63 @@ def test_only_stages_that_run_a_model_ask_for_a_gpu_and_short_ones_stay_here(tmp
     assert "fetch" in plan.requirements.local_stages
 
 
-@pytest.mark.parametrize("study", sorted((ROOT / "config" / "studies").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_rule_asks_and_none_runs_a_model_where_the_workflow_is_called(tmp_path: Path) -> None:
+    rules = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
+    found = dict(re.findall(r"^rule (\w+):\n((?:.*\n)*?)(?=^rule|^from|\Z)", rules, re.M))
+    assert {"finetune", "trial", "ensemble", "path", "score"} <= found.keys()
+    for name, text in found.items():
+        assert f'**PLAN.resources("{name}")' in text, f"rule {name}: a scheduler would not know what to give it"
+    # short cells share allocations, by the profile that is shipped
+    grouped = dict(item.split("=") for item in yaml.safe_load(PROFILE.read_text())["groups"])
+    assert grouped.keys() <= found.keys()
+    cells = {"finetune", "trial", "predict", "ensemble", "score", "predict_perturbed", "score_perturbed"}
+    assert cells <= grouped.keys()
+    assert not set(LOCAL_STAGES) & {*GPU_STAGES, *grouped}
+
+
+def shared(root: Path, **training: int) -> tuple[Plan, Any]:
+    """A study whose runs are shared by several processes, and the wildcards of one of them."""
+    study = {**STUDY, "training": {"batch_size": 64, **training}}
+    cell = {"task": "reviews", "model": "tiny", "method": "vanilla", "variant": "default", "seed": "0"}
+    return planned(root, MODELS, study), SimpleNamespace(items=cell.items)
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({}, {"gpu": 1, "gres": None, "nodes": None, "threads": 1}),
+        ({"processes": 4}, {"gpu": 4, "gres": None, "nodes": 1, "threads": 4}),
+        ({"processes": 4, "nodes": 2}, {"gpu": None, "gres": "gpu:2", "nodes": 2, "threads": 2}),
+    ],
+)
+def test_a_run_shared_by_processes_asks_for_a_gpu_each_on_one_machine_or_evenly_on_several(
+    tmp_path: Path, training: dict[str, int], expected: dict[str, Any]
+) -> None:
+    plan, cell = shared(tmp_path, **training)
+    asked = plan.resources("finetune")
+    found = {name: asked[name](cell) for name in ("gpu", "gres", "nodes")}  # type: ignore[operator]
+    assert {**found, "threads": plan.threads("finetune")(cell)} == expected
+    assert asked["at_once"] == 1
+    needed = of(plan, "finetune")
+    alone = of(shared(tmp_path / "alone")[0], "finetune")
+    count = training.get("processes", 1)
+    assert needed.gpu == count
+    assert needed.seconds == pytest.approx(alone.seconds / count)
+    assert needed.memory_mb == alone.memory_mb * count // training.get("nodes", 1)
+    assert needed.gpu_memory_mb <= alone.gpu_memory_mb
+
+
+def test_the_machines_of_a_run_enter_no_spec_and_must_divide_its_processes(tmp_path: Path) -> None:
+    one, _ = shared(tmp_path / "one", processes=4)
+    two, _ = shared(tmp_path / "two", processes=4, nodes=2)
+    assert [(job.cell, job.spec.canonical()) for job in one.jobs()] == [
+        (job.cell, job.spec.canonical()) for job in two.jobs()
+    ]
+    with pytest.raises(FtbenchError, match="`processes` that `nodes` divides"):
+        shared(tmp_path / "three", processes=4, nodes=3)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda file: file.stem)
 def test_every_job_of_every_shipped_study_asks_for_something_a_machine_can_have(study: Path) -> None:
     plan = Plan.load(str(study), ROOT)
     for job in plan.jobs():

@@ -79,7 +79,7 @@ def _similar(stage: str, spec: dict[str, Any]) -> Key:
 
 @dataclass(frozen=True)
 class StageCost:
-    """All jobs of one stage. `seconds` are of one job after the other."""
+    """All jobs of one stage. `seconds` are of one job after the other, `gpu_seconds` of all GPUs together."""
 
     stage: str
     jobs: int
@@ -99,7 +99,7 @@ def costs(plan: Plan) -> Iterator[StageCost]:
         estimates = [past.estimate(job) for job in jobs]
         needs = [plan.requirements.of(job) for job in jobs]
         seconds = [estimate[0] for estimate in estimates]
-        on_gpu = sum(time for time, needed in zip(seconds, needs, strict=True) if needed.gpu)
+        on_gpu = sum(time * needed.gpu for time, needed in zip(seconds, needs, strict=True))
         bases = list(dict.fromkeys(estimate[1] for estimate in estimates))
         yield StageCost(stage, len(jobs), sum(seconds), on_gpu, sum(one.disk_mb for one in needs), bases[0])
 

@@ -92,9 +92,13 @@ class Plan:
         }[stage]
         return shlex.join(f"{name}={path}" for name, path in files.items())
 
-    def resources(self, stage: str) -> dict[str, Callable[..., int]]:
-        """Memory, time and GPU that the jobs of a stage ask for, growing with the attempt."""
+    def resources(self, stage: str) -> dict[str, Callable[..., int | str | None] | int]:
+        """Memory, time and GPUs that the jobs of a stage ask for, growing with the attempt."""
         return self.requirements.resources(lambda wildcards: self.job(stage, **dict(wildcards.items())))
+
+    def threads(self, stage: str) -> Callable[[Any], int]:
+        """Cores for the jobs of a stage: one for each of its processes on a machine."""
+        return self.requirements.threads(lambda wildcards: self.job(stage, **dict(wildcards.items())))
 
     def log(self, stage: str, cell: str) -> str:
         """The log of a stage; `cell` is the cell's id with wildcards in braces, by which `collect` finds it again."""

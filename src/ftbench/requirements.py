@@ -17,20 +17,13 @@ from ftbench.data.near_duplicates import BYTES_A_ROW
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
 from ftbench.plugins import plugin
-from ftbench.stages import finetune, shift, upstream
+from ftbench.stages import finetune, path, shift, upstream
 
+# those that run a model; `base` where it pretrains one
 GPU_STAGES = (
-    "base",
-    "upstream",
-    "pretrain_samples",
-    "finetune",
-    "soup",
-    "predict",
-    "shift",
-    "predict_perturbed",
-    "shift",
-)  # `base` where it pretrains
-LOCAL_STAGES = ("fetch", "prepare", "split", "collect", "compare", "report")  # short, or in need of the network
+    "base", "upstream", "pretrain_samples", "finetune", "soup", "path", "predict", "shift", "predict_perturbed",
+)  # fmt: skip
+LOCAL_STAGES = ("fetch", "prepare", "split", "tune", "collect", "compare", "report")  # short, or need the network
 
 UNKNOWN_PARAMETERS = 125e6  # of a model whose entry does not say: a base-size encoder
 UNKNOWN_ROWS = 100_000  # of a split whose entry does not say
@@ -44,7 +37,11 @@ CONTEXT_MB = 1_500  # of a process on the GPU, before any weight
 
 @dataclass(frozen=True)
 class Requirement:
-    """Of one job at its first attempt. `seconds` is the expected time on a GPU, `minutes` what is asked for."""
+    """Of one job at its first attempt. `seconds` is the expected time on a GPU, `minutes` what is asked for.
+
+    `gpu` counts those of all machines, one for each process of a training; memory is that of one machine and of
+    one GPU.
+    """
 
     memory_mb: int
     minutes: int
@@ -52,6 +49,8 @@ class Requirement:
     gpu_memory_mb: int
     seconds: float
     disk_mb: float
+    processes: int = 1
+    nodes: int = 1
 
 
 class Requirements:
@@ -60,33 +59,65 @@ class Requirements:
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
 
-    def resources(self, job: Callable[[Any], PlannedJob]) -> dict[str, Callable[..., int]]:
-        """Resource functions of a rule; `job` gives the planned job for wildcards."""
+    def resources(self, job: Callable[[Any], PlannedJob]) -> dict[str, Callable[..., int | str | None] | int]:
+        """Resource functions of a rule; `job` gives the planned job for wildcards. What is None is not asked for.
+
+        `at_once` is 1 for every job: a profile that allows one at once runs the cells of an allocation in turn.
+        """
+
+        def asked(wildcards: Any) -> Requirement:
+            return self.of(job(wildcards))
+
+        def each(wildcards: Any) -> str | None:
+            # a total may be spread unevenly over machines
+            needed = asked(wildcards)
+            return f"gpu:{needed.gpu // needed.nodes}" if needed.gpu and needed.nodes > 1 else None
+
+        def together(wildcards: Any) -> int | None:
+            # several GPUs of one run are to be on one machine unless the study says otherwise
+            needed = asked(wildcards)
+            return needed.nodes if needed.processes > 1 else None
+
         return {
-            "mem_mb": lambda wildcards, attempt: self.of(job(wildcards)).memory_mb * attempt,
-            "runtime": lambda wildcards, attempt: self.of(job(wildcards)).minutes * attempt,
-            "gpu": lambda wildcards: self.of(job(wildcards)).gpu,
-            "gpu_memory_mb": lambda wildcards: self.of(job(wildcards)).gpu_memory_mb,
+            "mem_mb": lambda wildcards, attempt: asked(wildcards).memory_mb * attempt,
+            "runtime": lambda wildcards, attempt: asked(wildcards).minutes * attempt,
+            "gpu": lambda wildcards: None if each(wildcards) else asked(wildcards).gpu,
+            "gres": each,
+            "nodes": together,
+            "gpu_memory_mb": lambda wildcards: asked(wildcards).gpu_memory_mb,
+            "at_once": 1,
         }
+
+    def threads(self, job: Callable[[Any], PlannedJob]) -> Callable[[Any], int]:
+        """One for each process that a training runs on one machine; a profile may set more."""
+
+        def processes(wildcards: Any) -> int:
+            needed = self.of(job(wildcards))
+            return needed.processes // needed.nodes
+
+        return processes
 
     def of(self, job: PlannedJob) -> Requirement:
         model = getattr(job.spec, "model", None) or self._model_of(job)
         parameters = self.parameters(model) if model else 0.0
         weights = 4 * parameters / 1e6  # MB, in single precision
         operations, copies, tokens = self._work(job, parameters)
-        seconds = operations / RATE
-        gpu = int(job.stage in GPU_STAGES and (job.stage != "base" or self.pretrained_here(model)))
+        processes, nodes = _shared(job)
+        seconds = operations / RATE / processes
+        gpu = processes * int(job.stage in GPU_STAGES and (job.stage != "base" or self.pretrained_here(model)))
         # rows are held as text and as numbers; a few kilobytes each
         rows_mb = self._rows(job) * 4e-3
         if job.stage == "audit":  # its index of evaluation rows
             rows_mb += self.evaluation_rows(job.cell) * BYTES_A_ROW / 1e6
         return Requirement(
-            memory_mb=round(PROCESS_MB + (6 if copies else 3) * weights * bool(gpu) + rows_mb),
+            memory_mb=round(PROCESS_MB + (6 if copies else 3) * weights * bool(gpu) + rows_mb) * (processes // nodes),
             minutes=5 + round(MARGIN * (seconds + START_SECONDS) / 60),
             gpu=gpu,
-            gpu_memory_mb=round(CONTEXT_MB + weights * (copies or 1) + _activations_mb(parameters, tokens)) * gpu,
+            gpu_memory_mb=round(CONTEXT_MB + weights * (copies or 1) + _activations_mb(parameters, tokens)) * bool(gpu),
             seconds=seconds,
             disk_mb=weights * (job.stage in ("base", "upstream", "finetune", "soup")),
+            processes=processes,
+            nodes=nodes,
         )
 
     @cached_property
@@ -121,7 +152,8 @@ class Requirements:
             operations = 6 * parameters * _tokens(training, rows) * max(relative, 1 / 3) + 2 * parameters * selected
             # weights, gradients, two moments; the start and one more for methods that keep their own
             copies = 4 + sum(one.memory != "none" for one in cost)
-            return operations, copies, training.batch_size // training.accumulation * training.max_length
+            rows_at_once = training.batch_size // (training.accumulation * training.processes)
+            return operations, copies, rows_at_once * training.max_length
         if isinstance(spec, upstream.Spec):
             operations = 6 * parameters * _tokens(spec.training, spec.rows or UNKNOWN_ROWS)
             return operations, 4, spec.training.batch_size * spec.training.max_length
@@ -132,6 +164,9 @@ class Requirements:
             tokens = built_in.batch_size * built_in.max_length
             return 6 * parameters * tokens * built_in.steps, 4, tokens
         rows = self._rows(job)
+        if isinstance(spec, path.Spec):  # every point of every line, the one from the start to the mean too
+            points = spec.points * (spec.pairs + 1)
+            return 2 * parameters * rows * spec.max_length * points, 0, 64 * spec.max_length
         if job.stage == "soup":  # a recipe may try every ingredient on the selection rows
             return 2 * parameters * rows * 128 * len(job.inputs), 0, 64 * 128
         if isinstance(spec, shift.Spec):  # a bounded draw of each set, and of the training rows
@@ -150,7 +185,9 @@ class Requirements:
             return self.training_rows(task) + (self.evaluation_rows(task) if job.stage in ("audit", "shift") else 0)
         if job.stage == "soup":
             return self.selection_rows(str(getattr(spec, "task", "")))
-        if job.stage in ("predict", "score"):
+        if isinstance(spec, path.Spec):
+            return spec.rows * max(1, len(spec.sets)) if spec.rows else self.evaluation_rows(spec.task)
+        if job.stage in ("predict", "ensemble", "score"):
             return self.evaluation_rows(artifacts[job.cell].task)
         if job.stage in ("predict_perturbed", "score_perturbed"):
             return self.perturbed_rows(artifacts[job.cell].task)
@@ -187,6 +224,12 @@ class Requirements:
         if entry.generated:
             return int(entry.generated.settings.get(f"{split}_rows", 5_000))
         return (found and (found.rows or found.local_rows)) or UNKNOWN_ROWS
+
+
+def _shared(job: PlannedJob) -> tuple[int, int]:
+    """Processes that run a job together, and machines that they are spread over."""
+    training = job.spec.training if isinstance(job.spec, finetune.Spec) else None
+    return (training.processes, training.nodes) if training else (1, 1)
 
 
 def _tokens(training: Training, rows: int) -> float:

@@ -12,12 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ftbench.driver import follow
+from ftbench.driver import end_with_parent, follow
 from ftbench.outputs import Outputs, Stopped
 from ftbench.training.launch import STOPPED
 
 
 def main() -> int:
+    end_with_parent()  # without the stage that holds the cell's lock, another job may begin on it
     follow()
     job = json.loads(sys.stdin.read())
     module = importlib.import_module(f"ftbench.stages.{job['stage']}")

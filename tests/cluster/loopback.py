@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "munge", "mariadb-server")
-TOOLS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch", "srun", "sacct", "unshare")
+TOOLS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch", "srun", "sacct", "unshare", "mount")
 NODES, CPUS, MEMORY, GPUS = 2, 4, 12000, 2  # of each node, whatever the machine has; memory in MB
 PATIENCE = 120.0  # seconds; a slow machine must not fail a test
 # no service of the packages is to start by itself while they are installed
@@ -136,6 +136,7 @@ class Loopback:
         self.etc = self.folder / "etc"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.port = _free_ports(12 + NODES)
+        self.small_disk = self.folder / "small"  # a file system of a few megabytes; a plain folder where none can be
 
     @property
     def environment(self) -> dict[str, str]:
@@ -170,11 +171,14 @@ class Loopback:
             self.cancel_all()
         for name in reversed(list(self.daemons)):
             self.stop(name, signal.SIGTERM)
+        self.run("umount", "-l", str(self.small_disk))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _configure(self) -> None:
-        for name in ("etc", "state", "spool", "gpu"):
+        for name in ("etc", "state", "spool", "gpu", "small"):
             (self.folder / name).mkdir()
+        # before the daemons, which have views of their own of what is mounted
+        self.run("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(self.small_disk))
         for number in range(GPUS):
             (self.folder / "gpu" / str(number)).symlink_to("/dev/null")
         nodes = "\n".join(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from cluster.loopback import Loopback
-from project import Project
+from project import CHECKOUT, Project
 from training_job import PATIENCE
 
-RULES = ("fetch", "prepare", "split", "audit", "shift", "base", "upstream", "pretrain_samples", "finetune", "soup",
-         "predict", "score", "collect", "compare", "report")  # fmt: skip
+RULES = re.findall(
+    r"^rule (\w+):", "\n".join(file.read_text() for file in (CHECKOUT / "workflow" / "rules").glob("*.smk")), re.M
+)
 CELL = "runs/reviews/smoke_encoder/{method}/default/s{seed}"
 # faster than a site wants it; and what a test cluster of one machine needs
 QUICK = [
@@ -34,7 +37,7 @@ class Submitting(Project):
         return super().environment(**own, **extra)
 
     def words(self, *more: str) -> list[str]:
-        return ["snakemake", "--profile", "slurm", *QUICK, "--config", "study=smoke", *more]
+        return ["snakemake", "--profile", "slurm", *QUICK, "--config", f"study={self.study}", *more]
 
     def submit(self, *more: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run the workflow to its end on the cluster."""
@@ -56,6 +59,15 @@ class Submitting(Project):
             driver.kill()
             driver.wait(PATIENCE)
 
+    def cell(self, method: str, seed: int, name: str = "run.json") -> Path:
+        """A file of a run; a path that the workflow can be asked for."""
+        return self.results / CELL.format(method=method, seed=seed) / name
+
+    def runs(self, *methods: str, seeds: int = 2) -> list[str]:
+        """The records of methods' runs, as targets of the workflow."""
+        cells = [self.cell(method, seed) for method in methods for seed in range(seeds)]
+        return [str(file.relative_to(self.folder)) for file in cells]
+
     def told(self) -> str:
         return (self.folder / "driver.log").read_text()
 
@@ -64,7 +76,7 @@ class Submitting(Project):
         return file.read_text() if file.is_file() else ""
 
     def record(self, method: str, seed: int) -> dict[str, object]:
-        return dict(json.loads((self.results / CELL.format(method=method, seed=seed) / "run.json").read_text()))
+        return dict(json.loads(self.cell(method, seed).read_text()))
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.results / "tables" / f"{name}.parquet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from contextlib import suppress
@@ -30,6 +31,27 @@ SLOW = """
             time.sleep(float(Path("slow").read_text()))
 
     def gradients_ready(self"""
+
+# a device whose memory holds a quarter of a batch
+NARROW = """
+
+def _narrow() -> None:
+    import torch
+
+    from ftbench.training.passes import Passes
+
+    whole = Passes.forward
+
+    def forward(self: Passes, batch: object) -> torch.Tensor:
+        if len(batch) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return whole(self, batch)
+
+    Passes.forward = forward
+
+
+_narrow()
+"""
 
 
 def slowed(project: Project, seconds: float) -> Path:
@@ -177,3 +199,59 @@ def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_it
     assert fresh.stale() == {}
     assert not (fresh.results / ".work" / "finished").exists()
     assert list((fresh.results / ".work" / "failures").iterdir()) == []
+
+
+def test_a_full_disk_ends_a_cell_with_its_reason_and_the_next_call_makes_it(
+    finished: Project, fresh: Submitting
+) -> None:
+    if not os.path.ismount(fresh.slurm.small_disk):
+        pytest.skip("a small file system cannot be mounted here")
+    place = fresh.cell(METHOD, 0).parents[2]
+    shutil.rmtree(place)
+    place.symlink_to(fresh.slurm.small_disk, target_is_directory=True)
+    filler = fresh.slurm.small_disk / "filler"
+    with suppress(OSError), filler.open("wb") as file:
+        for _ in range(64):
+            file.write(bytes(64 * 1024))
+    target = fresh.runs(METHOD, seeds=1)
+    done = fresh.submit("--retries", "0", "--", *target, check=False)
+    assert done.returncode
+    assert "no space left on the device" in fresh.log(METHOD, 0)
+    (failure,) = (fresh.results / ".work" / "failures").glob(f"finetune--*{METHOD}*s0.json")
+    assert "no space left on the device" in failure.read_text()
+    assert [path.name for path in fresh.cell(METHOD, 0).parent.iterdir()] == []
+    filler.unlink()
+    fresh.submit("--", *target)
+    undisturbed = finished.results / CELL.format(method=METHOD, seed=0)
+    assert fresh.cell(METHOD, 0, "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
+
+
+def test_an_output_folder_that_is_removed_under_a_running_job_is_made_again(
+    finished: Project, fresh: Submitting
+) -> None:
+    slow = slowed(fresh, 0.5)
+    with fresh.submitting("--", *fresh.runs(METHOD, seeds=1), FTBENCH_CHECKPOINT_SECONDS="0") as driver:
+        until("the third step", lambda: max(fresh.steps(), default=0) >= 3)
+        shutil.rmtree(fresh.cell(METHOD, 0).parents[2])
+        slow.unlink()
+        assert driver.wait(300) == 0, fresh.told()
+    assert "was removed while this job ran; run again" in fresh.told()
+    undisturbed = finished.results / CELL.format(method=METHOD, seed=0)
+    assert fresh.cell(METHOD, 0, "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
+
+
+def test_a_device_without_enough_memory_gets_smaller_micro_batches_and_the_row_of_the_run_says_so(
+    finished: Project, fresh: Submitting
+) -> None:
+    method = fresh.folder / "src/ftbench/methods/dps_dense.py"
+    method.write_text(method.read_text() + NARROW)
+    fresh.submit()
+    assert "memory was too small: every micro-batch in 4 parts" in fresh.log(METHOD, 0)
+    mine, theirs = (
+        pd.read_parquet(place.results / "tables" / "runs.parquet").set_index("run_id") for place in (fresh, finished)
+    )
+    cells = [CELL.format(method=METHOD, seed=seed) for seed in (0, 1)]
+    assert mine.accumulation[cells].tolist() == [4, 4]
+    assert theirs.accumulation[cells].tolist() == [1, 1]
+    same = ["status", "steps", "examples_seen"]
+    pd.testing.assert_frame_equal(mine.loc[cells, same], theirs.loc[cells, same])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pandas as pd
 import pytest
 from cluster.loopback import Loopback
 from cluster.submitting import Submitting
-from project import Project
+from project import Project, copied
+from safetensors.torch import load_file
 
+from ftbench.plan import Plan
 from ftbench.requirements import GPU_STAGES, LOCAL_STAGES
 
 # times, memory and what the job's place says differ between a local run and one of a scheduler
@@ -27,8 +30,35 @@ def submitted(finished: Project, slurm: Loopback, tmp_path_factory: pytest.TempP
     return project
 
 
-def test_every_stage_that_runs_a_model_had_a_gpu_and_nothing_failed(submitted: Submitting) -> None:
-    jobs = submitted.slurm.accounted()
+@pytest.fixture(scope="module")
+def jobs(submitted: Submitting) -> list[dict[str, str]]:
+    """What accounting knows of that run."""
+    return submitted.slurm.accounted()
+
+
+@pytest.fixture(scope="module")
+def more(submitted: Submitting, jobs: list[dict[str, str]]) -> Submitting:
+    """The finished study with cells to come: short ones, and runs that two processes share on two machines."""
+    methods = """
+  beside: {use: [vanilla], training: {steps: 100}}
+  arrayed: {use: [vanilla], training: {steps: 3}}
+  shared: {use: [vanilla], training: {steps: 5, dropout: 0.0, processes: 2, nodes: 2}}
+  parted: {use: [vanilla], training: {steps: 5, dropout: 0.0, accumulation: 2}}
+  linear_probe: {}"""
+    submitted.edit("config/studies/smoke.yaml", "\n  linear_probe: {}", methods)
+    return submitted
+
+
+def since(project: Submitting, jobs: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Jobs that accounting knows beyond the given ones, all of which ended well."""
+    before = {job["JobID"] for job in jobs}
+    found = [job for job in project.slurm.accounted() if job["JobID"] not in before]
+    assert {job["State"] for job in found} == {"COMPLETED"}
+    return found
+
+
+def assert_gpus_where_models_run(submitted: Submitting, jobs: list[dict[str, str]]) -> None:
+    """Every job ended well, none is of a stage that belongs here, and all stages that run a model had a GPU."""
     assert {job["State"] for job in jobs} == {"COMPLETED"}
     with_gpu: set[str] = set()
     for job in jobs:
@@ -41,27 +71,32 @@ def test_every_stage_that_runs_a_model_had_a_gpu_and_nothing_failed(submitted: S
             with_gpu |= rules
         else:
             assert "gpu" not in job["AllocTRES"], job
-    assert set(GPU_STAGES) <= with_gpu
+    used = {job.stage for job in Plan.load(submitted.study, submitted.folder).jobs()}
+    assert set(GPU_STAGES) & used <= with_gpu
 
 
-def test_short_cells_share_allocations(submitted: Submitting) -> None:
-    held = [job for job in submitted.slurm.accounted() if "finetune" in submitted.rules(job)]
+def test_every_stage_that_runs_a_model_had_a_gpu_and_nothing_failed(
+    submitted: Submitting, jobs: list[dict[str, str]]
+) -> None:
+    assert_gpus_where_models_run(submitted, jobs)
+
+
+def test_short_cells_share_allocations(submitted: Submitting, jobs: list[dict[str, str]]) -> None:
+    held = [job for job in jobs if "finetune" in submitted.rules(job)]
     assert len(held) == 2  # six cells, three in each
     for job in held:
         assert "cpu=1" in job["AllocTRES"].split(","), job  # one after another: cores are not added up
 
 
-def test_memory_and_time_come_from_the_plan(submitted: Submitting) -> None:
-    from ftbench.plan import Plan
-
+def test_memory_and_time_come_from_the_plan(submitted: Submitting, jobs: list[dict[str, str]]) -> None:
     plan = Plan.load("smoke", submitted.folder)
     asked = plan.requirements.of(next(job for job in plan.jobs() if job.stage == "upstream"))
-    job = next(job for job in submitted.slurm.accounted() if submitted.rules(job) == {"upstream"})
+    job = next(job for job in jobs if submitted.rules(job) == {"upstream"})
     assert job["ReqMem"].rstrip("nc") == f"{asked.memory_mb}M"
     assert job["Timelimit"] == f"00:{asked.minutes:02d}:00"
 
 
-def test_the_tables_are_those_of_a_local_run(finished: Project, submitted: Submitting) -> None:
+def assert_same_tables(submitted: Project, finished: Project) -> None:
     for name in ("metrics", "comparisons", "soup_ingredients", "pretrain_samples", "overlap", "missing"):
         mine, theirs = (
             pd.read_parquet(place.results / "tables" / f"{name}.parquet") for place in (submitted, finished)
@@ -71,7 +106,70 @@ def test_the_tables_are_those_of_a_local_run(finished: Project, submitted: Submi
     pd.testing.assert_frame_equal(mine.drop(columns=MEASURED), theirs.drop(columns=MEASURED), check_exact=True)
 
 
+def test_the_tables_are_those_of_a_local_run(finished: Project, submitted: Submitting) -> None:
+    assert_same_tables(submitted, finished)
+
+
 def test_nothing_is_left_to_do_and_nothing_kept_for_later(submitted: Submitting) -> None:
     assert submitted.stale() == {}
     kept = {"locks", "made", "sources", "collected"}
     assert {path.name for path in (submitted.results / ".work").iterdir()} == kept
+
+
+def test_cells_run_side_by_side_on_one_gpu(more: Submitting) -> None:
+    before = more.slurm.accounted()
+    profile = more.folder / "profiles/slurm/profile.yaml"
+    text = profile.read_text()
+    # what the profile says to do: these lines instead of those two
+    changed = text.replace("resources: [at_once=1]", "").replace("set-resource-scopes: [at_once=local]", "")
+    for key in (
+        "# resources: [gpu_memory_mb",
+        "# set-resource-scopes: [gpu_memory_mb",
+        '# set-resources: ["finetune:gpu=',
+    ):
+        assert changed.count(key) >= 1
+        changed = changed.replace(key, key.removeprefix("# "), 1)
+    profile.write_text(changed)
+    more.submit("--group-components", "cells_per_job=8", "--", *more.runs("beside"))
+    profile.write_text(text)
+    (job,) = since(more, before)
+    assert {"gres/gpu=1", "cpu=2"} <= set(job["AllocTRES"].split(",")), job
+    one, other = (more.record("beside", seed) for seed in (0, 1))
+    assert max(one["started_at"], other["started_at"]) < min(one["ended_at"], other["ended_at"])
+
+
+def test_cells_can_be_elements_of_a_job_array(more: Submitting) -> None:
+    before = more.slurm.accounted()
+    profile = more.folder / "profiles/slurm/profile.yaml"
+    text = profile.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("groups:", "group-components:"))]
+    profile.write_text("\n".join(lines).replace("# slurm-array-", "slurm-array-") + "\n")
+    more.submit("--", *more.runs("arrayed"))
+    profile.write_text(text)
+    found = since(more, before)
+    assert len(found) == 2
+    assert {job["JobID"].partition("_")[2] for job in found} == {"1", "2"}
+    assert all("gres/gpu=1" in job["AllocTRES"].split(",") for job in found)
+
+
+def test_a_run_is_shared_by_processes_on_two_machines(more: Submitting) -> None:
+    before = more.slurm.accounted()
+    more.submit("--", *more.runs("shared", "parted", seeds=1))
+    both, _ = sorted(since(more, before), key=lambda job: "shared" not in job["Comment"])
+    assert {"node=2", "gres/gpu=2"} <= set(both["AllocTRES"].split(",")), both
+    log = more.log("shared", 0)
+    assert "2 processes on node" in log, log
+    # one process with twice the micro-batches learns the same, up to the order of a sum
+    found, expected = (load_file(str(more.cell(name, 0, "model.safetensors"))) for name in ("shared", "parted"))
+    assert max((found[key] - expected[key]).abs().max() for key in expected) < 1e-3
+
+
+@pytest.mark.skipif("FTBENCH_CLUSTER" not in os.environ, reason="takes many minutes: `make faults` runs it")
+def test_the_whole_default_study_runs_on_the_cluster(slurm: Loopback, tmp_path_factory: pytest.TempPathFactory) -> None:
+    here = Project(copied(tmp_path_factory.mktemp("demo") / "ftbench").folder, study="demo")
+    there = Submitting(here.copy(here.folder.with_name("submitted")).folder, slurm, study="demo")
+    before = {job["JobID"] for job in slurm.accounted()}
+    there.submit("--group-components", "cells_per_job=10", "evaluation=30")
+    assert_gpus_where_models_run(there, [job for job in slurm.accounted() if job["JobID"] not in before])
+    here.snakemake()
+    assert_same_tables(there, here)

@@ -36,6 +36,8 @@ rule ensemble:
         artifact=COMBINED,
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("ensemble"),
     params:
         job=PLAN.arguments("ensemble"),
     message:

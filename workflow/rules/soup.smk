@@ -36,6 +36,8 @@ rule path:
         PLAN.log("path", PATH),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("path"),
     params:
         job=PLAN.arguments("path"),
     message:

@@ -35,6 +35,7 @@ rule finetune:
         PLAN.log("finetune", RUN),
     conda:
         "../envs/ftbench.yaml"
+    threads: PLAN.threads("finetune")
     resources:
         **PLAN.resources("finetune"),
     params:
@@ -58,6 +59,9 @@ rule trial:
         PLAN.log("finetune", TRIAL),
     conda:
         "../envs/ftbench.yaml"
+    threads: PLAN.threads("trial")
+    resources:
+        **PLAN.resources("trial"),
     params:
         job=PLAN.arguments("trial"),
     message:
@@ -77,6 +81,8 @@ rule tune:
         PLAN.log("tune", "tuning/{task}/{model}/{method}"),
     conda:
         "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("tune"),
     params:
         job=PLAN.arguments("tune"),
     message:

@@ -31,9 +31,12 @@ class Training(Strict):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on a GPU that has it, else fp32; bf16 on a CPU only when asked for"
     )
-    processes: int = Field(
-        1, gt=0, le=64, description="processes that share one fine-tuning on one machine, each with a GPU of its own"
-    )
+    processes: int = Field(1, gt=0, le=64, description="processes that share one fine-tuning, each with its own GPU")
+    # where processes run changes no result: not part of any spec
+    nodes: int = Field(
+        1, gt=0, le=64, exclude=True,
+        description="machines that SLURM spreads `processes` over, evenly; elsewhere all run on one; enters no result",
+    )  # fmt: skip
     grouping: Literal["length", "none"] = Field(
         "length",
         description="length: batches of similar length, far fewer padding tokens; none: plain shuffling",
@@ -49,6 +52,8 @@ class Training(Strict):
             raise ValueError("`batch_size` that `accumulation` divides")
         if self.batch_size < self.accumulation * self.processes:
             raise ValueError("`batch_size` of at least `accumulation` times `processes`: a row for each of them")
+        if self.processes % self.nodes:
+            raise ValueError("`processes` that `nodes` divides: as many on each machine")
         if self.keep == "best" and self.evaluations == 0:
             raise ValueError("`evaluations` of at least 1 with `keep: best`")
         return self
