@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,6 @@ from test_hub import (
     run_stages,
     tokenizer_json,
 )
-from training_job import TrainingJob
 
 from ftbench.data import patience
 
@@ -162,19 +163,20 @@ def test_a_refusal_is_not_asked_again(status: int) -> None:
     assert patience.words(caught.value)
 
 
-def test_a_training_runs_with_the_network_cut(finished: Project, tmp_path: Path) -> None:
+def test_every_stage_after_fetching_runs_with_the_network_cut(project: Project) -> None:
     cut = ["unshare", "--net"]
     if os.geteuid() != 0 or subprocess.run([*cut, "true"], check=False, capture_output=True).returncode:
         pytest.skip("the network cannot be cut here: that needs root and namespaces")
-    assert shutil.which("unshare")
-    job = TrainingJob(finished, tmp_path, training={"steps": 3})
+    for place in ("runs/reviews/smoke_encoder/vanilla/default/s0", "prior", "soups", "predictions/soups", "tables"):
+        shutil.rmtree(project.results / place)
+    probe = "import socket; socket.create_connection(('192.0.2.1', 80), 2)"
+    tried = subprocess.run([*cut, sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert "unreachable" in tried.stderr
     done = subprocess.run(
-        [*cut, *job.words()],
-        cwd=finished.folder,
-        env=finished.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        [*cut, *project.command("snakemake", "--cores", "2", "--config", "study=smoke", "--rerun-triggers", "code")],
+        cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert job.output("record").is_file()
+    ran = {rule for rule, _ in re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.M)}
+    assert {"upstream", "pretrain_samples", "finetune", "soup", "predict", "score", "report"} <= ran
+    assert project.stale() == {}
