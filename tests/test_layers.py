@@ -33,7 +33,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("cited",),
     ("resolve",),
     ("tuning",),
-    ("stage", "warm", "driver", "worker", "finished", "made", "profiles", "sources"),
+    ("stage", "warm", "driver", "machine", "worker", "finished", "made", "profiles", "sources"),
     ("stages",),
     ("report",),
     ("comparing",),

@@ -162,11 +162,12 @@ def test_the_machines_of_an_allocation_share_the_processes_of_a_job(
     here.finish()
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name, text in (("srun", SRUN), ("scontrol", "#!/bin/sh\necho one two | tr ' ' '\\n'\n")):
+    listed = {"squeue": "#!/bin/sh\necho one,two\n", "scontrol": "#!/bin/sh\necho $3 | tr , '\\n'\n"}
+    for name, text in {"srun": SRUN, **listed}.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
-    monkeypatch.setenv("SLURM_JOB_NODELIST", "one,two")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURMD_NODENAME", "two")
     spread = TrainingJob(project, tmp_path / "spread", training=training)
     told = spread.finish()

@@ -21,6 +21,7 @@ from pathlib import Path
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "munge", "mariadb-server")
 TOOLS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch", "srun", "sacct", "unshare", "mount")
 NODES, CPUS, MEMORY, GPUS = 2, 4, 12000, 2  # of each node, whatever the machine has; memory in MB
+SHARDS = 8  # parts that a GPU can be shared in
 PATIENCE = 120.0  # seconds; a slow machine must not fail a test
 # no service of the packages is to start by itself while they are installed
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -55,11 +56,11 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={accounting}
 AccountingStoragePass={folder}/munge.socket
-AccountingStorageTRES=gres/gpu
+AccountingStorageTRES=gres/gpu,gres/shard
 AccountingStoreFlags=job_comment
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-GresTypes=gpu
+GresTypes=gpu,shard
 SlurmdParameters=config_overrides
 EnforcePartLimits=ALL
 PreemptType=preempt/partition_prio
@@ -183,7 +184,7 @@ class Loopback:
             (self.folder / "gpu" / str(number)).symlink_to("/dev/null")
         nodes = "\n".join(
             f"NodeName=node{number} NodeHostname=localhost NodeAddr=127.0.0.1 Port={self.port + 2 + number} "
-            f"CPUs={CPUS} RealMemory={MEMORY} Gres=gpu:{GPUS} State=UNKNOWN"
+            f"CPUs={CPUS} RealMemory={MEMORY} Gres=gpu:{GPUS},shard:{SHARDS * GPUS} State=UNKNOWN"
             for number in range(NODES)
         )
         values = {"folder": self.folder, "port": self.port, "accounting": self.port + 1, "last": NODES - 1}
@@ -191,7 +192,8 @@ class Loopback:
         (self.etc / "slurmdbd.conf").write_text(SLURMDBD_CONF.format(**values))
         (self.etc / "slurmdbd.conf").chmod(0o600)
         devices = f"File={self.folder}/gpu/[0-{GPUS - 1}]"
-        (self.etc / "gres.conf").write_text(f"NodeName=node[0-{NODES - 1}] Name=gpu {devices}\n")
+        shared = f"NodeName=node[0-{NODES - 1}] Name=shard Count={SHARDS * GPUS}\n"
+        (self.etc / "gres.conf").write_text(f"NodeName=node[0-{NODES - 1}] Name=gpu {devices}\n{shared}")
         (self.etc / "munge.key").write_bytes(secrets.token_bytes(128))
         (self.etc / "munge.key").chmod(0o600)
         subprocess.run(
@@ -259,8 +261,8 @@ class Loopback:
         return [row[0] for row in rows if row[1] not in over]
 
     def accounted(self) -> list[dict[str, str]]:
-        """Every job that accounting knows: id, state, what it was (the comment), what it had (AllocTRES)."""
-        names = ["JobID", "State", "Comment", "AllocTRES", "ReqMem", "Timelimit"]
+        """Every job that accounting knows: id, state, what it was (the comment), what it had (AllocTRES), when."""
+        names = ["JobID", "State", "Comment", "AllocTRES", "ReqMem", "Timelimit", "NodeList", "Start", "End"]
         done = self.run("sacct", "-X", "-D", "-n", "-P", "-S", "now-1days", "-o", ",".join(names))
         assert done.returncode == 0, done.stderr
         return [dict(zip(names, row.split("|"), strict=True)) for row in done.stdout.splitlines()]

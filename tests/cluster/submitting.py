@@ -88,4 +88,5 @@ class Submitting(Project):
     def rules(self, job: dict[str, str]) -> set[str]:
         """Rules of a job that accounting knows, by the comment that Snakemake gives it."""
         name = job["Comment"].partition("_wildcards_")[0]
-        return {rule for rule in RULES if rule in name.removeprefix("rule_")}
+        known = "|".join(sorted(RULES, key=len, reverse=True))
+        return set(re.findall(rf"(?<![a-z])(?:{known})(?![a-z])", name.removeprefix("rule_")))

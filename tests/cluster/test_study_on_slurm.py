@@ -116,26 +116,22 @@ def test_nothing_is_left_to_do_and_nothing_kept_for_later(submitted: Submitting)
     assert {path.name for path in (submitted.results / ".work").iterdir()} == kept
 
 
-def test_cells_run_side_by_side_on_one_gpu(more: Submitting) -> None:
+def test_cells_run_side_by_side_on_one_gpu_that_is_shared(more: Submitting) -> None:
     before = more.slurm.accounted()
     profile = more.folder / "profiles/slurm/profile.yaml"
     text = profile.read_text()
-    # what the profile says to do: these lines instead of those two
-    changed = text.replace("resources: [at_once=1]", "").replace("set-resource-scopes: [at_once=local]", "")
-    for key in (
-        "# resources: [gpu_memory_mb",
-        "# set-resource-scopes: [gpu_memory_mb",
-        '# set-resources: ["finetune:gpu=',
-    ):
-        assert changed.count(key) >= 1
-        changed = changed.replace(key, key.removeprefix("# "), 1)
-    profile.write_text(changed)
-    more.submit("--group-components", "cells_per_job=8", "--", *more.runs("beside"))
+    line = '# set-resources: ["finetune:gpu=0", "finetune:gres=shard:1"]'
+    assert line in text
+    profile.write_text(text.replace(line, line.removeprefix("# ")))
+    more.submit("--", *more.runs("beside"))
     profile.write_text(text)
-    (job,) = since(more, before)
-    assert {"gres/gpu=1", "cpu=2"} <= set(job["AllocTRES"].split(",")), job
-    one, other = (more.record("beside", seed) for seed in (0, 1))
-    assert max(one["started_at"], other["started_at"]) < min(one["ended_at"], other["ended_at"])
+    one, other = since(more, before)
+    for job in (one, other):
+        held = job["AllocTRES"].split(",")
+        assert "gres/shard=1" in held, job
+        assert not any(part.startswith("gres/gpu") for part in held), job
+    assert one["NodeList"] == other["NodeList"]
+    assert max(one["Start"], other["Start"]) < min(one["End"], other["End"])
 
 
 def test_cells_can_be_elements_of_a_job_array(more: Submitting) -> None:
@@ -155,8 +151,9 @@ def test_cells_can_be_elements_of_a_job_array(more: Submitting) -> None:
 def test_a_run_is_shared_by_processes_on_two_machines(more: Submitting) -> None:
     before = more.slurm.accounted()
     more.submit("--", *more.runs("shared", "parted", seeds=1))
-    both, _ = sorted(since(more, before), key=lambda job: "shared" not in job["Comment"])
-    assert {"node=2", "gres/gpu=2"} <= set(both["AllocTRES"].split(",")), both
+    held = [set(job["AllocTRES"].split(",")) for job in since(more, before)]
+    assert any({"node=2", "gres/gpu=2"} <= one for one in held), held
+    assert any({"node=1", "gres/gpu=1"} <= one for one in held), held
     log = more.log("shared", 0)
     assert "2 processes on node" in log, log
     # one process with twice the micro-batches learns the same, up to the order of a sum

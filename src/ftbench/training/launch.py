@@ -65,16 +65,25 @@ def run_together(count: int, stage: str, spec: str, inputs: Mapping[str, Path], 
 
 
 def allocated() -> list[str]:
-    """SLURM's names of the machines of this allocation, this one first; one where there is no allocation."""
-    here, listed = os.environ.get("SLURMD_NODENAME", ""), os.environ.get("SLURM_JOB_NODELIST", "")
-    if not here or not listed:
+    """SLURM's names of the machines of this job, this one first; one where there is no such job.
+
+    A step's own variables tell the machines of the step, which may be fewer.
+    """
+    here, job = os.environ.get("SLURMD_NODENAME", ""), os.environ.get("SLURM_JOB_ID", "")
+    if not here or not job:
         return [here or socket.gethostname()]
-    told = subprocess.run(  # noqa: S603
-        ["scontrol", "show", "hostnames", listed],  # noqa: S607
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    names = told.stdout.split()
-    return [here, *(name for name in names if name != here)]
+    names = _told("scontrol", "show", "hostnames", _told("squeue", "--noheader", "--jobs", job, "--format", "%N"))
+    return [here, *(name for name in names.split() if name != here)]
+
+
+def _told(*words: str) -> str:
+    """What a command of SLURM prints; the error that it ends with is the job's."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = getattr(error, "stderr", "") or str(error)
+        raise FtbenchError(f"SLURM does not tell the machines of this job: {told.strip()}") from error
+    return done.stdout.strip()
 
 
 def _free_port(address: str) -> int:
