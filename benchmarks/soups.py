@@ -47,6 +47,7 @@ def bert(options: argparse.Namespace) -> Any:
         num_hidden_layers=options.layers, hidden_size=options.hidden, intermediate_size=4 * options.hidden,
         num_attention_heads=max(1, options.hidden // 64), vocab_size=options.vocabulary,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        architectures=["BertForSequenceClassification"],  # by which mergekit knows them
     )  # fmt: skip
 
 
