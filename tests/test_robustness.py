@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from ftbench.comparing.robustness import Robustness, robustness
 from ftbench.comparing.scores import arranged
 from ftbench.config.load import load_catalogue, load_study
 from ftbench.config.study import Study
-from ftbench.tables.store import checked, read_table
+from ftbench.report.leaderboard import boards
+from ftbench.report.results import TABLES, load
+from ftbench.report.shifted import in_words, robustness_grid, shift_grid
+from ftbench.tables.store import checked, read_table, write_table
 
 SEEDS = 4
 STEPS = {f"steps_{number}": {"training": {"steps": number}} for number in range(1, 7)}
@@ -177,3 +181,39 @@ def test_unknown_families_and_groups_are_refused_with_a_suggestion(tmp_path: Pat
     assert len(found) == 2
     assert "Did you mean `vanilla`?" in found[0]
     assert "`domian`" in found[1]
+
+
+def test_the_report_says_in_words_and_numbers_what_the_tables_say(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, small_study())
+    folder.fill()
+    near = {"task": "reviews", "eval_set": "far", "role": "ood", "train_rows": 500, "eval_rows": 200, "exact_rows": 2,
+            "exact_share": 0.01, "near_rows": 30, "near_share": 0.15}  # fmt: skip
+    write_table("overlap", [near], folder.places.path("overlap", task="reviews"))
+    results = folder.finish()
+    text = html.unescape(folder.page("index.html"))
+    assert "Shift and robustness" in text
+    assert "overlaps the training rows" in text
+    (sentence,) = [one for one in in_words(results, "reviews") if one.startswith("`farther`")]
+    assert sentence == (
+        "`farther`: the runs of the family do not show how scores follow those in domain (6 points; a knee needs 5 on"
+        " each side)."
+    )
+    assert sentence.replace("`", "") in text.replace("<code>", "").replace("</code>", "")
+    (board,) = boards(results)
+    shown = dict(shift_grid(results, board).rows)["far"]
+    drop = next(row["drop"] for row in results.shift if row["eval_set"] == "far")
+    assert shown[1].text == f"{100 * drop:+.1f}"
+    gains = robustness_grid(results, board)
+    assert [title.name for title in gains.titles] == ["far", "farther"]
+    assert "relative" in dict(gains.rows)["better/a"][0].note
+    assert folder.places.path("report", page="trends.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_of_an_older_version_is_shown_without_the_tables_that_came_later(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, small_study(soups={}))
+    folder.fill()
+    folder.finish()
+    for name in ("shift", "trends", "robustness"):
+        folder.table(name).unlink()
+    results = load("demo", folder.study, {name: folder.table(name) for name in TABLES})
+    assert (results.shift, results.trends, results.robustness) == ([], [], [])

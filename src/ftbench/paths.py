@@ -76,7 +76,7 @@ COLLECTED = (
     "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "missing",
 )  # fmt: skip
 COMPARED = ("comparisons", "standings", "pareto", "shift", "trends", "robustness", "groups")
-FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations")
+FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations", "trends")
 PAGES = (
     "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
     *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),

@@ -23,6 +23,7 @@ from ftbench.report.lines import barriers_grid, draw_paths
 from ftbench.report.notes import reading_notes, verdicts_in_words
 from ftbench.report.perturbed import perturbed_grid, perturbed_sets
 from ftbench.report.results import Results
+from ftbench.report.shifted import in_words, robustness_grid, shift_grid
 
 # figure, heading, what a reader who cannot see it is told, what it shows
 _FIGURES = (
@@ -31,6 +32,10 @@ _FIGURES = (
      "One point a run, a star a soup; on the grey line, where it is in view, both scores are"
      " equal; the broken line is the trend. Runs"
      " without all scores are left out."),
+    ("trends", "Trend under shift",
+     "Scatter plots on logit scales: in-domain score across, score on one shifted set up, one point a run",
+     "One panel a set, one point a run of any method; the broken line is what the runs of the family let expect at an"
+     " in-domain score, so points above it are robust beyond that."),
     ("forgetting", "Forgetting",
      "Scatter plot: one point a method, in-domain score across, change on the prior task up",
      "One point a method: up and right is better."),
@@ -65,6 +70,7 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
         "Comparisons",
         "Standings",
         *(item[1] for item in _FIGURES if item[0] in figures),
+        *(["Shift and robustness"] if results.shift else []),
         "Cost",
         "Origin",
     ]
@@ -90,6 +96,7 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
             for file, name, alt, caption in _FIGURES
             if file in figures
         ),
+        *_shifted(results, boards),
         *_damage(results, boards),
         *_perturbed(results, boards),
         heading("Cost"),
@@ -160,6 +167,21 @@ def _perturbed(results: Results, boards: list[Board]) -> list[str]:
         for eval_set in perturbed_sets(results, board)
     ]
     return [heading("Under perturbation"), *tables] if tables else []
+
+
+def _shifted(results: Results, boards: list[Board]) -> list[str]:
+    """How far sets are from training, how scores follow, and what holds beyond that."""
+    if not results.shift:
+        return []
+    words = [prose(sentence) for task in results.study.tasks for sentence in in_words(results, task)]
+    grids = [(_place(board), shift_grid(results, board), robustness_grid(results, board)) for board in boards]
+    return [
+        heading("Shift and robustness"),
+        *(table(f"{place}: distance from training", "set", distances) for place, distances, _ in grids),
+        "<ul>" + "".join(f"<li>{sentence}</li>" for sentence in words) + "</ul>" if words else "",
+        *(table(f"{place}: beyond what in-domain scores let expect", "method", gains)
+          for place, _, gains in grids if gains.titles),
+    ]  # fmt: skip
 
 
 def _comparisons(results: Results, boards: list[Board]) -> list[str]:

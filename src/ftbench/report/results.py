@@ -16,8 +16,10 @@ from ftbench.data.availability import PREFIX
 
 TABLES = (
     "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
-    "pareto", "rehearsal_trace", "perturbations",
+    "pareto", "rehearsal_trace", "perturbations", "shift", "trends", "robustness",
 )  # fmt: skip
+# folders of older versions do not have these
+LATER = ("perturbations", "shift", "trends", "robustness")
 Record = dict[str, Any]
 
 
@@ -39,13 +41,23 @@ class Results:
     pareto: list[Record]
     rehearsal_trace: list[Record]
     perturbations: list[Record]
+    shift: list[Record]
+    trends: list[Record]
+    robustness: list[Record]
 
 
 def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:
-    """Read and check the tables of a study; `files` maps each of `TABLES` to its Parquet file."""
+    """Read and check the tables of a study; `files` maps each of `TABLES` to its Parquet file.
+
+    Tables that came later are empty where a folder of an older version has no such file.
+    """
     from ftbench.tables.store import read_table
 
-    tables = {table: read_table(table, files[table]).to_pylist() for table in TABLES}
+    there = [table for table in TABLES if table not in LATER or files[table].is_file()]
+    tables = {
+        **{table: [] for table in LATER},
+        **{table: read_table(table, files[table]).to_pylist() for table in there},
+    }
     return Results(name, _available(study, tables["missing"]), **tables)
 
 

@@ -47,6 +47,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.report.perturbed import perturbation_curves
     from ftbench.report.pivot import pivot
     from ftbench.report.results import load
+    from ftbench.report.shifted import draw_trends
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     results = load(spec.study, study, inputs)
@@ -66,6 +67,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         "curves": training_curves(results, found, places, files("curves")),
         "soups": soup_paths(results, found, files("soups")),
         "perturbations": perturbation_curves(results, found, files("perturbations")),
+        "trends": draw_trends(results, files("trends")),
     }
     outputs["leaderboard.md"].write_text(markdown(results, found), encoding="utf-8")
     outputs["leaderboard.tex"].write_text(latex(results, found), encoding="utf-8")
