@@ -174,6 +174,7 @@ class Folder:
         compared = {name: self.table(name) for name in COMPARED}
         inputs = {
             **{name: self.table(name) for name in ("runs", "metrics", "forgetting", "overlap", "similarity")},
+            **{name: self.table(name) for name in ("attacks", "attack_scores")},
             "results": self.places.root,
         }
         self.stage("compare", spec, inputs, compared)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ftbench import matrix
+from ftbench.check_attacks import attack_problems
 from ftbench.check_perturbations import check_perturbation
 from ftbench.check_prior import check_prior
 from ftbench.config.dataset import TRAINED_KINDS
@@ -50,6 +51,7 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     for name in study.perturbations:
         check_perturbation(found, resolver, name, known)
     found.lines += [f"{loaded.file}: {line}" for line in _equal_soups(study)]
+    found.lines += attack_problems(loaded.file, resolver, known)
     for task, wanted in study.tasks.items():
         named = [("select.metric", wanted.select.metric)] + [("metrics", metric) for metric in wanted.metrics]
         for key, metric in named:

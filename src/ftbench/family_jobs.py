@@ -75,6 +75,26 @@ class FamilyJobs(DataJobs):
             inputs[f"predictions{position}"] = self._path("predictions", artifact=run.artifact)
         return PlannedJob("ensemble", artifact, spec, (), inputs)
 
+    def _reading(self, cell: matrix.Artifact) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Inputs from which an artifact is read, and the modules of the methods that it takes to read it."""
+        inputs = {"base": self._path("base", model=cell.model), **self._start(cell.model)}
+        readers: tuple[str, ...] = ()
+        if isinstance(cell, matrix.Run):
+            readers = self.resolver.readers(cell.task, cell.method, cell.variant)
+            files = {"record": "run", "model": "run_model"}
+            inputs |= {name: self._path(pattern, **cell.__dict__) for name, pattern in files.items()}
+        elif isinstance(cell, matrix.SoupCell):
+            place = {"task": cell.task, "model": cell.model, "soup": cell.name}
+            inputs |= {"record": self._path("recipe", **place), "model": self._path("soup_model", **place)}
+            if self.study.soups[cell.family].form == "as_runs":
+                readers = self._readers(cell)
+        return inputs, readers
+
+    def _precision(self, cell: matrix.Artifact) -> str:
+        """In which an artifact predicts: as it was trained; half precision without its scaling would overflow."""
+        precision = self._trainings_of(cell)[0].precision
+        return "fp32" if precision == "fp16" else precision
+
     def _about(self, cell: matrix.FamilyCell) -> dict[str, object]:
         """What the specs of soups and paths share."""
         kind, labels = self.resolver.space(cell.task)

@@ -9,11 +9,11 @@ import json
 from typing import Any
 
 from ftbench import matrix, paths
+from ftbench.attack_jobs import AttackJobs
 from ftbench.cited import cited_sources
 from ftbench.config.study import Training
 from ftbench.data_jobs import PlannedJob
 from ftbench.metrics.base import DEFAULTS
-from ftbench.perturb_jobs import PerturbJobs
 from ftbench.plugins import plugin
 from ftbench.report.results import TABLES
 from ftbench.stages import (
@@ -30,7 +30,7 @@ from ftbench.stages.finetune import Plug
 from ftbench.tuning import trials
 
 
-class Jobs(PerturbJobs):
+class Jobs(AttackJobs):
     """Builds all jobs of one study."""
 
     def upstream(self, prior: str, model: str) -> PlannedJob:
@@ -137,25 +137,12 @@ class Jobs(PerturbJobs):
             return self.ensemble(artifact)
         kind, labels = self.resolver.space(cell.task)
         prior = self.resolver.prior_entry
-        precision = self._trainings_of(cell)[0].precision
+        read, readers = self._reading(cell)
         inputs = {
             "evaluation": self._path("evaluation", task=cell.task),
             "audit": self._path("audit", task=cell.task),
-            "base": self._path("base", model=cell.model),
-            **self._start(cell.model),
+            **read,
         }
-        readers: tuple[str, ...] = ()
-        if isinstance(cell, matrix.Run):
-            readers = self.resolver.readers(cell.task, cell.method, cell.variant)
-            inputs |= {
-                "record": self._path("run", **cell.__dict__),
-                "model": self._path("run_model", **cell.__dict__),
-            }
-        elif isinstance(cell, matrix.SoupCell):
-            place = {"task": cell.task, "model": cell.model, "soup": cell.name}
-            inputs |= {"record": self._path("recipe", **place), "model": self._path("soup_model", **place)}
-            if self.study.soups[cell.family].form == "as_runs":
-                readers = self._readers(cell)
         spec = predict.Spec(
             artifact=artifact,
             artifact_kind=_kind_of(cell),
@@ -167,7 +154,7 @@ class Jobs(PerturbJobs):
             prior_head=self.study.prior.head if self.study.prior else "separate",
             prior_max_length=self.resolver.prior_training().max_length if prior else None,
             max_length=self._max_length(cell),
-            precision="fp32" if precision == "fp16" else precision,
+            precision=self._precision(cell),
         )
         return PlannedJob("predict", artifact, spec, readers, inputs)
 
@@ -210,7 +197,7 @@ class Jobs(PerturbJobs):
     def compare(self) -> PlannedJob:
         spec = compare.Spec(study=self.loaded.name, resolved=self._resolved())
         inputs = {
-            **self._tables("runs", "metrics", "forgetting", "overlap", "similarity"),
+            **self._tables("runs", "metrics", "forgetting", "overlap", "similarity", "attacks", "attack_scores"),
             "results": str(self.paths.root),
         }
         # examples are resampled for leading metrics only

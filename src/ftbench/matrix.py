@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from ftbench import paths
 from ftbench.config.study import Family, Study
+from ftbench.plugins import plugin
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,66 @@ def _places(
                 tasks = list(study.tasks) if entry.over == "tasks" else [task]
                 for method, variant in pairs:
                     yield task, model, name, method, variant, of(tasks, model, [(method, variant)])
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One attack with one of its seeds on one artifact."""
+
+    attack: str  # name of the entry in the study
+    target: Run | SoupCell
+    seed: int
+
+    @property
+    def cell(self) -> str:
+        return f"{self.attack}/{self.target.artifact}/a{self.seed}"
+
+
+def attacks(study: Study, only: str | None = None) -> Iterator[Attacked]:
+    """What the study attacks; `only` one of its entries."""
+    for name, entry in study.attacks.items():
+        if only not in (None, name):
+            continue
+        cells: list[Run | SoupCell] = [
+            cell
+            for cell in runs(study)
+            if "run" in entry.kinds and (entry.run_seeds is None or cell.seed in entry.run_seeds)
+        ]
+        cells += [cell for cell in soups(study) if "soup" in entry.kinds]
+        for cell in cells:
+            if cell.task in (entry.tasks or study.tasks) and (entry.methods is None or cell.method in entry.methods):
+                yield from (Attacked(name, cell, seed) for seed in attack_seeds(study, name))
+
+
+def attack_seeds(study: Study, name: str) -> list[int]:
+    """The seeds of an attack; an attack that draws at random is sampled three times."""
+    entry = study.attacks[name]
+    return entry.seeds or ([0, 1, 2] if plugin("attacks", entry.use or name).factory.draws else [0])
+
+
+def attacked_sets(study: Study, name: str, task: str) -> list[str]:
+    """The evaluation sets of a task that an attack starts from."""
+    chosen = study.attacks[name].sets
+    return [item for item, wanted in study.tasks[task].evaluate.items()
+            if (wanted.role == "id" if chosen is None else item in chosen)]  # fmt: skip
+
+
+def transferring(study: Study, task: str) -> list[Attacked]:
+    """Attacks on artifacts of a task whose texts all artifacts of that task are asked about."""
+    return [
+        one
+        for name, entry in study.attacks.items()
+        if entry.transfer
+        for one in attacks(study, name)
+        if one.target.task == task and one.seed == attack_seeds(study, name)[0]
+    ]
+
+
+def transfer_targets(study: Study) -> list[Run | SoupCell]:
+    """Every run and soup of the tasks in which something fools artifacts whose texts are passed on."""
+    tasks = [task for task in study.tasks if transferring(study, task)]
+    cells: list[Run | SoupCell] = [*runs(study), *soups(study)]
+    return [cell for cell in cells if cell.task in tasks]
 
 
 def bases(study: Study) -> Iterator[Base]:

@@ -70,7 +70,9 @@ def _time(file: Path) -> int:
 
 def outdated(plan: Plan) -> dict[str, dict[str, str]]:
     """Results that are there but do not belong to the present study, as stage to cell to reason."""
-    found: dict[str, dict[str, str]] = {"finetune": {}, "soup": {}, "score": {}, "score_perturbed": {}}
+    found: dict[str, dict[str, str]] = {
+        stage: {} for stage in ("finetune", "soup", "score", "score_perturbed", "attack")
+    }
     for artifact, cell in plan.stages.artifacts.items():
         if isinstance(cell, matrix.Run):
             wildcards = {name: str(value) for name, value in cell.__dict__.items()}
@@ -96,6 +98,11 @@ def outdated(plan: Plan) -> dict[str, dict[str, str]]:
             changed = any(file.is_file() and file != predictions and _time(file) > _time(predictions) for file in files)
             if changed or _time(predictions) > _time(scores):
                 found[second][artifact] = OLDER_INPUTS
+    for place in plan.attack_places():
+        job, record = plan.job("attack", **place), plan.paths.path("attack", **place)
+        reason = _older(job, record) if record.is_file() else None
+        if reason:
+            found["attack"][job.cell] = reason
     return found
 
 

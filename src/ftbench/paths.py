@@ -18,6 +18,7 @@ SOUP = "soups/{task}/{model}/{soup}"
 ENSEMBLE = "ensembles/{task}/{model}/{ensemble}"
 PATH = "paths/{task}/{model}/{path}"
 BASE = "base/{task}/{model}"
+ATTACKED = "attacks/{attack}/{artifact}/a{attack_seed}/{shard}"
 
 PATTERNS = {
     "fetched": "data/sets/{dataset}/fetched.parquet",
@@ -54,6 +55,9 @@ PATTERNS = {
     "perturbed_predictions": "predictions/{artifact}/perturbed.parquet",
     "perturbations": "predictions/{artifact}/perturbations.parquet",
     "metrics": "predictions/{artifact}/metrics.parquet",
+    "attacks": ATTACKED + "/attacks.parquet",
+    "attack": ATTACKED + "/attack.json",
+    "transferred": "transfer/{artifact}/predictions.parquet",
     "tables": "tables/{table}.parquet",
     "report": "report/{page}",
     "log": "logs/{stage}/{cell}.log",
@@ -62,8 +66,8 @@ PATTERNS = {
 # What the wildcards of the patterns may be: names as the configuration has them, and the folders of artifacts.
 _NAME = r"[A-Za-z0-9][\w.\-]*"
 WILDCARDS = {
-    **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "path", "prior"), _NAME),
-    "seed": r"\d+",
+    **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "path", "prior", "attack"), _NAME),
+    **dict.fromkeys(("seed", "attack_seed", "shard"), r"\d+"),
     "trial": r"t\d+",
     "artifact": r"(runs|soups|ensembles|base)/[\w.\-/]+",
 }
@@ -73,10 +77,14 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 # The files that `collect` and `compare` write; `report` writes the pages below.
 COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
-    "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "missing",
+    "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "attacks", "attack_scores", "transfer",
+    "missing",
 )  # fmt: skip
-COMPARED = ("comparisons", "standings", "pareto", "shift", "trends", "robustness", "groups")
-FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations", "trends")
+COMPARED = (
+    "comparisons", "standings", "pareto", "shift", "trends", "robustness", "groups", "attack_comparisons",
+)  # fmt: skip
+FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations", "trends",
+           "attacks", "transfer")  # fmt: skip
 PAGES = (
     "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
     *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),

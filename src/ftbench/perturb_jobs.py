@@ -36,28 +36,19 @@ class PerturbJobs(FamilyJobs):
         cell = self.artifacts[artifact]
         assert isinstance(cell, matrix.Run | matrix.SoupCell)
         kind, labels = self.resolver.space(cell.task)
-        precision = self._trainings_of(cell)[0].precision
+        read, readers = self._reading(cell)
         spec = _predict_spec(
             artifact=artifact,
             kind=kind,
             labels=labels,
             max_length=self._max_length(cell),
-            precision="fp32" if precision == "fp16" else precision,
+            precision=self._precision(cell),
         )
         inputs = {
             "perturbed": self._path("perturbed", task=cell.task),
             "audit": self._path("audit", task=cell.task),
-            "base": self._path("base", model=cell.model),
-            **self._start(cell.model),
+            **read,
         }
-        readers: tuple[str, ...] = ()
-        if isinstance(cell, matrix.Run):
-            readers = self.resolver.readers(cell.task, cell.method, cell.variant)
-            inputs["record"] = self._path("run", **cell.__dict__)
-            inputs["model"] = self._path("run_model", **cell.__dict__)
-        else:
-            place = {"task": cell.task, "model": cell.model, "soup": cell.name}
-            inputs |= {"record": self._path("recipe", **place), "model": self._path("soup_model", **place)}
         return PlannedJob("predict_perturbed", artifact, spec, readers, inputs)
 
     def score_perturbed(self, artifact: str) -> PlannedJob:

@@ -164,7 +164,20 @@ class Plan:
                 for stage in ("predict_perturbed", "score_perturbed")
                 for cell in matrix.perturbed(self.study)
             )
+        yield from (self.job("attack", **place) for place in self.attack_places())
+        yield from (self.job("transfer", artifact=cell.artifact) for cell in matrix.transfer_targets(self.study))
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
+
+    def attack_places(self) -> Iterator[dict[str, str]]:
+        """The wildcards of every job of the stage `attack`."""
+        for one in matrix.attacks(self.study):
+            for shard in range(self.study.attacks[one.attack].shards):
+                yield {
+                    "attack": one.attack,
+                    "artifact": one.target.artifact,
+                    "attack_seed": str(one.seed),
+                    "shard": str(shard),
+                }
 
     def note_sources(self) -> None:
         """Write down which functions the jobs' fingerprints stand for now."""
@@ -184,6 +197,9 @@ class Plan:
         waited += [
             str(self.paths.path("perturbations", artifact=cell.artifact)) for cell in matrix.perturbed(self.study)
         ]
+        waited += [str(self.paths.path("attack", **place)) for place in self.attack_places()]
+        targets = matrix.transfer_targets(self.study)
+        waited += [str(self.paths.path("transferred", artifact=cell.artifact)) for cell in targets]
         if self.study.prior:
             prior = self.study.prior.name
             waited += [

@@ -17,15 +17,17 @@ from ftbench.data.near_duplicates import BYTES_A_ROW
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
 from ftbench.plugins import plugin
-from ftbench.stages import finetune, path, shift, upstream
+from ftbench.stages import attack, finetune, path, shift, transfer, upstream
 
 # those that run a model; `base` where it pretrains one
 GPU_STAGES = (
     "base", "upstream", "pretrain_samples", "finetune", "soup", "path", "predict", "shift", "predict_perturbed",
+    "attack", "transfer",
 )  # fmt: skip
 LOCAL_STAGES = ("fetch", "prepare", "split", "tune", "collect", "compare", "report")  # short, or need the network
 
 UNKNOWN_PARAMETERS = 125e6  # of a model whose entry does not say: a base-size encoder
+QUERIES = 300  # of an attack on one example, about: its words, and the candidates of some of them
 UNKNOWN_ROWS = 100_000  # of a split whose entry does not say
 VOCABULARY = 2_000  # of a built-in model, about
 RATE = 1e13  # operations a second: an encoder in half precision on a GPU of some years ago, batches of 16
@@ -172,7 +174,8 @@ class Requirements:
         if isinstance(spec, shift.Spec):  # a bounded draw of each set, and of the training rows
             rows = spec.rows * (2 + len(self.jobs.study.tasks[spec.task].evaluate))
         length = getattr(spec, "max_length", 0)
-        return 2 * parameters * rows * length, 0, 64 * length
+        asked = QUERIES if job.stage == "attack" else 1
+        return 2 * parameters * rows * length * asked, 0, 64 * length
 
     def _rows(self, job: PlannedJob) -> int:
         """Rows that a job holds in memory."""
@@ -191,6 +194,12 @@ class Requirements:
             return self.evaluation_rows(artifacts[job.cell].task)
         if job.stage in ("predict_perturbed", "score_perturbed"):
             return self.perturbed_rows(artifacts[job.cell].task)
+        if isinstance(spec, attack.Spec):
+            whole = self.evaluation_rows(artifacts[spec.artifact].task)
+            return -(-min(whole, (spec.rows or whole) * len(spec.sets)) // spec.shards)
+        if isinstance(spec, transfer.Spec):  # at most every attacked row of every source
+            most = {name: entry.rows or UNKNOWN_ROWS for name, entry in self.jobs.study.attacks.items()}
+            return sum(most[source.attack] for source in spec.sources)
         if job.stage in ("upstream", "pretrain_samples"):
             return getattr(spec, "rows", None) or UNKNOWN_ROWS
         return 0

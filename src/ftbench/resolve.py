@@ -6,6 +6,7 @@ check is what runs.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,14 @@ class Resolver:
 
     def models(self) -> list[str]:
         """Every model that the study reads, each once."""
-        return list(dict.fromkeys([*self.study.models, self.encoder]))
+        found = [*self.study.models, self.encoder]
+        for name in self.study.attacks:  # an attack that is not valid is told of elsewhere
+            with suppress(FtbenchError):
+                use, config = self.attack(name)
+                factory = plugin("attacks", use).factory
+                named = factory.models(factory.Config.model_validate(config))
+                found += [model for model in named if model in self.catalogue.models]
+        return list(dict.fromkeys(found))
 
     def datasets(self) -> list[str]:
         """Every data set that the study reads, each once."""
@@ -54,6 +62,13 @@ class Resolver:
         entries = [self.catalogue.model(model) for model in self.models()]
         names += [entry.built_in.corpus for entry in entries if entry.built_in]
         return list(dict.fromkeys(names))
+
+    def attack(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Plug-in and resolved settings of an attack of the study."""
+        entry = self.study.attacks[name]
+        use = entry.use or name
+        config = validated(plugin("attacks", use).factory.Config, entry.settings, "study", f"attacks.{name}.settings")
+        return use, config.model_dump(mode="json")
 
     def space(self, task: str) -> tuple[str, list[str]]:
         """Kind and labels of a task: those of its training data, in the entry's order."""

@@ -47,6 +47,53 @@ rule ensemble:
         " --outputs predictions={output.predictions} > {log} 2>&1"
 
 
+# One attack on one artifact, or on its share of the rows.
+rule attack:
+    input:
+        unpack(PLAN.inputs("attack")),
+    output:
+        attacks=PLAN.pattern("attacks"),
+        record=PLAN.pattern("attack"),
+    log:
+        PLAN.log("attack", "{attack}/{artifact}/a{attack_seed}/{shard}"),
+    wildcard_constraints:
+        artifact=WEIGHTED,
+    conda:
+        "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("attack"),
+    params:
+        job=PLAN.arguments("attack"),
+    message:
+        "attacking {wildcards.artifact} by {wildcards.attack}, seed {wildcards.attack_seed}, shard {wildcards.shard}"
+    shell:
+        "python -m ftbench.stage attack {params.job} --threads {threads}"
+        " --outputs attacks={output.attacks} record={output.record} > {log} 2>&1"
+
+
+# What one artifact says to the texts that fooled others.
+rule transfer:
+    input:
+        unpack(PLAN.inputs("transfer")),
+    output:
+        predictions=PLAN.pattern("transferred"),
+    log:
+        PLAN.log("transfer", "{artifact}"),
+    wildcard_constraints:
+        artifact=WEIGHTED,
+    conda:
+        "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("transfer"),
+    params:
+        job=PLAN.arguments("transfer"),
+    message:
+        "asking {wildcards.artifact} about texts that fooled others"
+    shell:
+        "python -m ftbench.stage transfer {params.job} --threads {threads}"
+        " --outputs predictions={output.predictions} > {log} 2>&1"
+
+
 # Metrics of one artifact, from its stored predictions.
 rule score:
     input:

@@ -27,7 +27,7 @@ rule collect:
 # Every method with the baseline and with every other, paired by seed and example.
 rule compare:
     input:
-        **PLAN.tables(("runs", "metrics")),
+        **PLAN.tables(("runs", "metrics", "attacks")),
     output:
         **PLAN.tables(COMPARED),
     log:

@@ -7,7 +7,6 @@ and the rounding of single precision, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from ftbench.attacking.contract import Case, Constraint, Option, Proposer, Site, Subject
 from ftbench.attacking.search import Outcome, Propose, Request, Score, Search
@@ -33,13 +32,15 @@ def attacked(
 
 def stop_words_of(attack: Proposer) -> frozenset[str]:
     """The words, in lower case, that are never changed; an unreadable file raises an `FtbenchError`."""
+    from ftbench.data.lexicon import lexicon_path
     from ftbench.data.word_edits import stop_words
 
     file = attack.config.stop_word_file()
     if file is None:
         return stop_words() if attack.config.stop_words == "english" else frozenset()
     try:
-        return frozenset(line.strip().lower() for line in Path(file).read_text(encoding="utf-8").splitlines())
+        text = lexicon_path(file, "settings.stop_words").read_text(encoding="utf-8")
+        return frozenset(line.strip().lower() for line in text.splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise FtbenchError(
             f"key `settings.stop_words`: found no readable file `{file}` ({error}); expected `english`, `none`, or a "

@@ -108,42 +108,40 @@ class Search:
             return self._outcome("error")
 
     def _greedy(self) -> Generator[Request, Any, str]:
-        """Word after word: try all candidates, keep the best if it helps, stop when the label flips."""
-        assert self.before is not None
-        target, changes, most, tried = self.target, 0, self._most_changes(), 0
-        first = float(self.before[target])
-        order = yield from self._order()
-        for position in order:
-            if changes >= most:
-                break
-            (options,) = yield Propose([self._site(position)])
-            if not options:
-                continue
-            tried += 1
-            texts = [self.current.replaced({position: option.word}) for option in options]
-            found = yield from self._scores(texts, partly=True)
-            left = [float(answer[target]) for answer in found]
-            best = min(range(len(left)), key=left.__getitem__)  # the first of equal ones
-            flipping = int(found[best].argmax()) != target
-            if flipping:
-                best = _most_similar(
-                    options, [i for i, answer in enumerate(found) if int(answer.argmax()) != target], best
-                )
-            if flipping or left[best] < (first if self.settings.accept == "original" else self.probability):
-                self.current, self.probability, self.true = (
-                    texts[best],
-                    left[best],
-                    float(found[best][self.subject.gold]),
-                )
-                self.predicted, self.similarity = int(found[best].argmax()), options[best].similarity
-                changes += 1
-            if flipping:
+        """Try all candidates of a word, keep the best if it helps, go on to the next; stop when the label flips."""
+        left, changes, most, tried = (yield from self._order()), 0, self._most_changes(), 0
+        every = self.settings.ranking == "every_word"
+        while left and changes < most and tried != self.settings.tried_words:
+            positions, rest = (left, []) if every else (left[:1], left[1:])
+            proposed = yield Propose([self._site(position) for position in positions])
+            options = [(position, one) for position, own in zip(positions, proposed, strict=True) for one in own]
+            chosen = (yield from self._changed(options)) if options else None
+            if self.predicted != self.target:
                 return "success"
-            if len(found) < len(texts):
-                raise _Cut
-            if tried == self.settings.tried_words:
-                break
+            tried += bool(options)
+            changes += chosen is not None
+            # where all words are tried, the others are tried again in the changed text until nothing helps any more
+            left = rest if not every else [other for other in left if other != chosen] if chosen is not None else []
         return "failed"
+
+    def _changed(self, options: Sequence[tuple[int, Option]]) -> Generator[Request, Any, int | None]:
+        """Make the best of some changes, each a position and its candidate, if it helps; its position, else null."""
+        assert self.before is not None
+        target, texts = self.target, [self.current.replaced({place: option.word}) for place, option in options]
+        found = yield from self._scores(texts, partly=True)
+        left = [float(answer[target]) for answer in found]
+        best = min(range(len(left)), key=left.__getitem__)  # the first of equal ones
+        flipping = int(found[best].argmax()) != target
+        if flipping:
+            flips = [number for number, answer in enumerate(found) if int(answer.argmax()) != target]
+            best = _most_similar([option for _, option in options], flips, best)
+        helps = left[best] < (float(self.before[target]) if self.settings.accept == "original" else self.probability)
+        if flipping or helps:
+            self.current, self.probability, self.true = texts[best], left[best], float(found[best][self.subject.gold])
+            self.predicted, self.similarity = int(found[best].argmax()), options[best][1].similarity
+        if len(found) < len(texts) and not flipping:
+            raise _Cut
+        return options[best][0] if flipping or helps else None
 
     def _order(self) -> Generator[Request, Any, list[int]]:
         """Positions that may be changed, most important first; equal ones from left to right."""
@@ -154,7 +152,7 @@ class Search:
             if word.lower() not in self.stop_words and self.attack.attackable(word)
         ]
         ranking = self.settings.ranking
-        if ranking == "none" or len(positions) < 2:
+        if ranking in ("none", "every_word") or len(positions) < 2:
             return positions
         if ranking == "delete":
             found = yield from self._scores([self.original.without(position) for position in positions])

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ftbench.config.strict import Strict
 
-Ranking = Literal["unk", "delete", "weighted_saliency", "none"]
+Ranking = Literal["unk", "delete", "weighted_saliency", "every_word", "none"]
 
 
 class AttackSettings(Strict):
@@ -24,7 +24,8 @@ class AttackSettings(Strict):
     ranking: Ranking = Field(
         "unk",
         description="order of the words: by the loss of the true class's probability with the word unknown, or deleted;"
-        " weighted_saliency: by softmax of the former times the best candidate's loss (PWWS); none: from left to right",
+        " weighted_saliency: by softmax of the former times the best candidate's loss (PWWS); none: from left to right."
+        " every_word: no order, all candidates of all words are tried before each change",
     )
     flip_gain: bool = Field(
         True, description="ranking `delete`: a deletion that flips the label also counts what its new class gains"

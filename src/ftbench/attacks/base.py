@@ -41,6 +41,12 @@ class Attack:
         return {}
 
     @classmethod
+    def local_files(cls, config: Any) -> dict[str, str | None]:
+        """The same with what every attack may read: a list of stop words."""
+        stop_words = config.stop_word_file()
+        return {**cls.files(config), **({} if stop_words is None else {"stop_words": stop_words})}
+
+    @classmethod
     def check(cls, config: Any, labels: list[str]) -> Iterable[str]:
         """Reasons why these settings cannot run on a classification with these labels; read before anything runs."""
         return ()

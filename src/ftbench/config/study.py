@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ftbench.config.attack import AttackEntry
 from ftbench.config.dataset import MapRule
 from ftbench.config.perturbations import PerturbationEntry
 from ftbench.config.prior import Prior
@@ -231,6 +232,7 @@ class Study(Strict):
     perturbations: dict[Name, PerturbationEntry] = Field(
         default_factory=dict, description="edits of evaluation texts under which runs and soups are scored again"
     )
+    attacks: dict[Name, AttackEntry] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -21,7 +21,8 @@ def compare_and_report(reference: str, folder: Path) -> Path:
     loaded = load_study(reference, Path())
     resolved, places = json.loads(loaded.study.canonical()), StudyPaths(folder)
     tables = {name: places.path("tables", table=name) for name in (*TABLES, *COMPARED)}
-    inputs = {name: tables[name] for name in ("runs", "metrics", "overlap", "similarity")}
+    named = ("runs", "metrics", "overlap", "similarity", "attacks", "attack_scores")
+    inputs = {name: tables[name] for name in named}
     compare.run(compare.Spec(study=loaded.name, resolved=resolved), inputs, {name: tables[name] for name in COMPARED})
     pages = {page: places.path("report", page=page) for page in PAGES}
     pages["index.html"].parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from ftbench.report.attacked import attacked_grid, attacked_places
 from ftbench.report.cells import cell_anchor
 from ftbench.report.comparison_grid import comparisons_grid, standings_grid
 from ftbench.report.cost import cost_grid, costs
@@ -52,6 +53,14 @@ _FIGURES = (
     ("perturbations", "Scores under perturbation",
      "Line plots: score over the strength of an edit, one line a method, one panel a perturbation and set",
      "Strength is the rate of the edits; a band goes from the lowest to the highest seed."),
+    ("attacks", "Success of attacks",
+     "Line plots: share of successes over the queries that an attack may ask, one line a method, one panel an attack",
+     "Of examples that were right before, all seeds together. Where a budget would cut within the candidates of a word,"
+     " the line counts that success as not reached."),
+    ("transfer", "Transfer of attacks",
+     "Matrices: methods whose artifacts were fooled by rows, methods asked about the same texts by columns",
+     "Share of texts that fool the method asked too, among examples that it has right, in %. Runs of one method are"
+     " pooled; the diagonal is between its seeds."),
     ("cost", "Cost against quality",
      "Scatter plot: one point a method, seconds of training across, in-domain score up",
      "One point a method: up and left is better."),
@@ -99,6 +108,7 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
         *_shifted(results, boards),
         *_damage(results, boards),
         *_perturbed(results, boards),
+        *_attacked(results, boards),
         heading("Cost"),
         *(table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
         _provenance(results),
@@ -182,6 +192,15 @@ def _shifted(results: Results, boards: list[Board]) -> list[str]:
         *(table(f"{place}: beyond what in-domain scores let expect", "method", gains)
           for place, _, gains in grids if gains.titles),
     ]  # fmt: skip
+
+
+def _attacked(results: Results, boards: list[Board]) -> list[str]:
+    """Accuracy under attack; nothing for a study that attacks nothing."""
+    if not results.study.attacks:
+        return []
+    shown = [board for board in boards if attacked_places(results, board)]
+    tables = [table(_place(board), "method", attacked_grid(results, board)) for board in shown]
+    return [heading("Accuracy under attack"), *(tables or ["<p>No attack has ended.</p>"])]
 
 
 def _comparisons(results: Results, boards: list[Board]) -> list[str]:

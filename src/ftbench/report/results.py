@@ -17,9 +17,11 @@ from ftbench.data.availability import PREFIX
 TABLES = (
     "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
     "pareto", "rehearsal_trace", "perturbations", "shift", "trends", "robustness",
+    "attacks", "attack_scores", "attack_comparisons", "transfer",
 )  # fmt: skip
 # folders of older versions do not have these
-LATER = ("perturbations", "shift", "trends", "robustness")
+LATER = ("perturbations", "shift", "trends", "robustness", "attack_scores", "attack_comparisons", "transfer", "attacks")
+_ATTACKED = ("artifact_id", "attack", "eval_set", "gold", "pred_before", "status", "queries")  # columns of `attacks`
 Record = dict[str, Any]
 
 
@@ -44,6 +46,10 @@ class Results:
     shift: list[Record]
     trends: list[Record]
     robustness: list[Record]
+    attacks: Any  # an Arrow table: it has a row for every attacked example, and its texts stay in the file
+    attack_scores: list[Record]
+    attack_comparisons: list[Record]
+    transfer: list[Record]
 
 
 def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:
@@ -51,13 +57,16 @@ def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:
 
     Tables that came later are empty where a folder of an older version has no such file.
     """
-    from ftbench.tables.store import read_table
+    from ftbench.tables.store import empty, read_parquet_checked, read_table
 
     there = [table for table in TABLES if table not in LATER or files[table].is_file()]
-    tables = {
+    tables: dict[str, Any] = {
         **{table: [] for table in LATER},
-        **{table: read_table(table, files[table]).to_pylist() for table in there},
+        **{table: read_table(table, files[table]).to_pylist() for table in there if table != "attacks"},
     }
+    tables["attacks"] = empty("attacks")
+    if "attacks" in there:
+        tables["attacks"] = read_parquet_checked(files["attacks"], "the table `attacks`", list(_ATTACKED))
     return Results(name, _available(study, tables["missing"]), **tables)
 
 

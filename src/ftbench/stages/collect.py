@@ -38,6 +38,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
+    from ftbench.stages.collect_attacks import copy_attacks, transfer_rows
     from ftbench.stages.collect_prior import copy_samples, forgetting_rows
     from ftbench.tables.bulk import read_many
     from ftbench.tables.scan import Scan, json_object
@@ -88,6 +89,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     for cell in matrix.perturbed(study):
         keep("perturbations", scan.perturbed(cell.artifact, cell.artifact in scored))
     rows["forgetting"] = forgetting_rows(study, spec.study, scan, scored)
+    rows["attack_scores"] = copy_attacks(study, spec.study, scan, outputs["attacks"])
+    rows["transfer"] = list(transfer_rows(study, spec.study, scan, outputs["attacks"]))
     print(f"{len(runs)} runs, scores of {len(present)} artifacts, of which {scores.read} were read now", flush=True)
 
     write_table("runs", runs, outputs["runs"])

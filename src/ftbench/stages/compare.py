@@ -24,8 +24,8 @@ class Spec(Strict):
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
     """Inputs `runs`, `metrics`; outputs `comparisons` and `standings`, and where they are asked for `pareto`, with the
-    damage of the optional input `forgetting`, `shift`, with the optional inputs `similarity` and `overlap`, and
-    `trends`, `robustness` and `groups` together.
+    damage of the optional input `forgetting`, `shift`, with the optional inputs `similarity` and `overlap`,
+    `trends`, `robustness` and `groups` together, and `attack_comparisons`, from `attacks` and `attack_scores`.
 
     The optional input `results`, the study's folder, is where predictions are; without it only seeds are resampled.
     A study without a baseline has the comparisons of all pairs only.
@@ -33,6 +33,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     import pyarrow as pa
     from pyarrow import compute
 
+    from ftbench.comparing.attacks import attack_comparisons
     from ftbench.comparing.scores import arranged
     from ftbench.comparing.standings import standings
     from ftbench.comparing.verdicts import comparisons
@@ -64,6 +65,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
         for name, found in vars(robustness(study, scores, places)).items():
             write_table(name, [{"study": spec.study, **row} for row in found], outputs[name])
+    if "attack_comparisons" in outputs:
+        attacked = read_table("attack_scores", inputs["attack_scores"]).to_pylist() if "attacks" in inputs else []
+        tests = attack_comparisons(study, attacked, inputs.get("attacks", Path()))
+        write_table(
+            "attack_comparisons", [{"study": spec.study, **row} for row in tests], outputs["attack_comparisons"]
+        )
     if "pareto" not in outputs:
         return
     wanted = compute.is_in(metrics.column("role"), value_set=pa.array(["id", "prior"]))

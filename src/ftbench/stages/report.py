@@ -32,6 +32,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.strict import validated
     from ftbench.config.study import Study
     from ftbench.paths import FIGURES, StudyPaths
+    from ftbench.report.attacked import attack_budgets, transfer_matrix
     from ftbench.report.cells import cells_page
     from ftbench.report.citations import bibliography, citations
     from ftbench.report.curves import soup_paths, training_curves
@@ -68,6 +69,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         "soups": soup_paths(results, found, files("soups")),
         "perturbations": perturbation_curves(results, found, files("perturbations")),
         "trends": draw_trends(results, files("trends")),
+        "attacks": attack_budgets(results, found, files("attacks")),
+        "transfer": transfer_matrix(results, files("transfer")),
     }
     outputs["leaderboard.md"].write_text(markdown(results, found), encoding="utf-8")
     outputs["leaderboard.tex"].write_text(latex(results, found), encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ftbench.tables.column import FLAG, INTEGER, TEXT, TIME, Column
 
-ROLES = ("id", "ood", "stress", "prior", "select")
+ROLES = ("id", "ood", "stress", "prior", "select", "adversarial")
 ARTIFACT_KINDS = ("base", "run", "soup", "ensemble")
 STATUSES = ("success", "failed", "collapsed", "missing")
 UNITS = ("fraction", "number")
@@ -22,7 +22,12 @@ MIXED = (
     Column("variant", TEXT, "variant of the method; null where the runs are of several", nullable=True),
 )
 EVAL_SET = Column("eval_set", TEXT, "name of the evaluation set")
-ROLE = Column("role", TEXT, "what the set is for: in-domain, shifted, stress, prior task, selection", values=ROLES)
+ROLE = Column(
+    "role",
+    TEXT,
+    "what the set is for: in-domain, shifted, stress, prior task, selection, texts of an attack on another artifact",
+    values=ROLES,
+)
 METRIC = Column("metric", TEXT, "name of the metric plug-in")
 PROVENANCE = (
     Column("checkpoint_bytes", INTEGER, "size of what must be shipped, in bytes", nullable=True, low=0),

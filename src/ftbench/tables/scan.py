@@ -22,8 +22,8 @@ from ftbench.tables.unavailable import Unavailable
 NOT_RUN = "not run"
 # stages whose cells are artifacts of the matrix, and stages that come after collecting
 _KNOWN = {
-    "finetune", "soup", "path", "predict", "ensemble", "attack", "score", "predict_perturbed", "score_perturbed",
-    "collect", "compare", "report",
+    "finetune", "soup", "path", "predict", "ensemble", "attack", "transfer", "score", "predict_perturbed",
+    "score_perturbed", "collect", "compare", "report",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ftbench.config.errors import FtbenchError, nearest
+from ftbench.tables.attack_schema import ATTACK_COMPARISONS, ATTACK_SCORES, ATTACKS, TRANSFER
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
 from ftbench.tables.comparison import COMPARISONS, STANDINGS
 from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
@@ -196,7 +197,8 @@ PREDICTIONS = Table(
     "predictions",
     "One row for each example of each evaluation set; one file an artifact, no rows if the artifact failed."
     " The file's metadata holds `labels`, the order of the logits, and `prior_labels`, their order on the"
-    " prior set.",
+    " prior set. `transfer/<artifact>/predictions.parquet` has the same columns; its sets `adv:<attack>:<artifact>`"
+    " hold the texts with which an attack fooled another artifact.",
     ("artifact_id", "eval_set", "uid"),
     (
         Column("artifact_id", TEXT, "run, soup or base artifact: its folder below the study"),
@@ -219,8 +221,9 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         RUNS, METRICS, TUNING, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS,
-        PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, DUPLICATES, MISSING, PREDICTIONS,
-        SIMILARITY, SHIFT, TRENDS, ROBUSTNESS, GROUPS, PERTURBED_PREDICTIONS, PERTURBATIONS,
+        PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, DUPLICATES, ATTACKS, ATTACK_SCORES,
+        ATTACK_COMPARISONS, TRANSFER, MISSING, PREDICTIONS, SIMILARITY, SHIFT, TRENDS, ROBUSTNESS, GROUPS,
+        PERTURBED_PREDICTIONS, PERTURBATIONS,
     )
 }  # fmt: skip
 
