@@ -64,6 +64,20 @@ def sample_for(name: str) -> Predictions:
     return classification(labels=2 if name == "f1" else 3)
 
 
+def calibration_reference(name: str, confidence: np.ndarray, right: np.ndarray) -> float:
+    """Errors written out; for bins of equal mass every row stands 15 times, so that 15 divides them."""
+    if name == "mce":
+        edges = [(number / 15, (number + 1) / 15) for number in range(15)]
+        chosen = [(confidence > low) & (confidence <= high) for low, high in edges]
+        return float(max(abs(right[one].mean() - confidence[one].mean()) for one in chosen if one.any()))
+    order = np.argsort(confidence, kind="stable")
+    gap = (right - confidence)[order]
+    for value in np.unique(confidence):  # equal confidence: an equal share of what is right
+        same = confidence[order] == value
+        gap[same] = gap[same].mean()
+    return float(np.mean([abs(part.mean()) for part in np.array_split(np.repeat(gap, 15), 15)]))
+
+
 def reference(name: str, given: Predictions) -> float:
     """The score by scikit-learn or scipy, or written out where neither has it."""
     gold, pred, probabilities = given.gold, given.pred, given.probabilities
@@ -75,6 +89,14 @@ def reference(name: str, given: Predictions) -> float:
             return float(sklearn.metrics.f1_score(gold, pred, average="macro"))
         case "f1":
             return float(sklearn.metrics.f1_score(gold, pred, pos_label=1))
+        case "balanced_accuracy":
+            return float(sklearn.metrics.balanced_accuracy_score(gold, pred))
+        case "f1_micro":
+            return float(sklearn.metrics.f1_score(gold, pred, average="micro"))
+        case "auroc":
+            return float(sklearn.metrics.roc_auc_score(gold, probabilities, multi_class="ovr", average="macro"))
+        case "mce" | "ece_mass":
+            return calibration_reference(name, probabilities.max(axis=1), pred == gold)
         case "matthews":
             return float(sklearn.metrics.matthews_corrcoef(gold, pred))
         case "nll":
@@ -118,7 +140,8 @@ def test_the_bootstrap_has_the_distribution_of_resampled_rows(name: str) -> None
     given = sample_for(name)
     drawn = metric(name).resampled(given, np.random.default_rng(1), 2000)
     generator = np.random.default_rng(2)
-    plain = [reference(name, given.take(generator.integers(0, len(given), size=len(given)))) for _ in range(600)]
+    drawings = 4000 if name == "mce" else 600  # a single row can decide it: its upper quantiles need more samples
+    plain = [reference(name, given.take(generator.integers(0, len(given), size=len(given)))) for _ in range(drawings)]
     spread = float(np.std(plain))
     assert drawn.shape == (2000,)
     # 600 plain samples know the mean to 0.04 and each quantile to about 0.1 standard deviations
@@ -147,7 +170,7 @@ def test_a_metric_is_complete_deterministic_and_within_its_bounds(name: str) -> 
 
 
 # calibration is not monotone in the quality of single predictions
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "ece"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("ece", "ece_mass", "mce")])
 def test_better_predictions_score_better(name: str) -> None:
     found, given = metric(name), sample_for(name)
     if given.words is not None:
@@ -181,6 +204,7 @@ def test_the_stored_calibration_case_is_met() -> None:
     )
     values, tolerance = case["values"], case["tolerance"]
     assert metric("ece").score(given) == pytest.approx(values["ece15"], abs=tolerance["ece_abs"])
+    assert metric("mce").score(given) == pytest.approx(values["mce15"], abs=tolerance["ece_abs"])
     for name, key in (("accuracy", "accuracy"), ("brier", "brier_sum"), ("nll", "nll")):
         assert metric(name).score(given) == pytest.approx(values[key], abs=tolerance["others_abs"])
 
@@ -253,3 +277,32 @@ def test_an_interval_is_empty_where_many_resamples_are_undefined() -> None:
     values[:10] = np.nan
     assert percentile_interval(values) is None
     assert percentile_interval(np.zeros(0)) is None
+
+
+def test_an_auroc_of_one_gold_label_is_undefined_with_a_reason() -> None:
+    given = classification()
+    one = given.take(np.flatnonzero(given.gold == 1))
+    assert np.isnan(metric("auroc").score(one))
+    assert "['b']" in str(metric("auroc").undefined(one))
+    assert np.isnan(metric("auroc").resampled(one, generator_for("a"), 10)).all()
+    assert metric("auroc").undefined(given) is None
+
+
+def test_the_auroc_of_two_labels_is_that_of_the_last() -> None:
+    given = classification(labels=2)
+    expected = sklearn.metrics.roc_auc_score(given.gold, given.probabilities[:, 1])
+    assert metric("auroc").score(given) == pytest.approx(expected)
+
+
+def test_micro_f1_misses_a_row_without_a_prediction() -> None:
+    given = classification(rows=60, without=6)
+    expected = sklearn.metrics.f1_score(given.gold, given.pred, labels=[0, 1, 2], average="micro")
+    assert metric("f1_micro").score(given) == pytest.approx(expected)
+
+
+def test_bins_of_equal_mass_do_not_depend_on_the_order_of_rows() -> None:
+    given = classification(rows=97)
+    coarse = np.round(given.probabilities, 1)  # many rows of one confidence
+    tied = Predictions("classification", given.labels, given.gold, given.pred, coarse, *[np.zeros(0)] * 2)
+    turned = tied.take(np.random.default_rng(0).permutation(97))
+    assert metric("ece_mass").score(tied) == pytest.approx(metric("ece_mass").score(turned), abs=1e-12)

@@ -41,6 +41,7 @@ def metric_row(**changes: Any) -> dict[str, Any]:
         "unit": "fraction",
         "label_map": "identity",
         "resamples": 1000,
+        "reason": None,
     }
     return {**row, **changes}
 

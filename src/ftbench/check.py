@@ -12,7 +12,7 @@ from ftbench import matrix
 from ftbench.check_attacks import attack_problems
 from ftbench.check_perturbations import check_perturbation
 from ftbench.check_prior import check_prior
-from ftbench.config.dataset import TRAINED_KINDS
+from ftbench.config.dataset import TRAINED_KINDS, Split
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.load import Catalogue, LoadedStudy
 from ftbench.config.problems import Problems
@@ -42,12 +42,13 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     for name, path in study.paths.items():
         for task, wanted in study.tasks.items():
             for eval_set in path.sets:
-                sets = ["select", *wanted.evaluate, *([study.prior.name] if study.prior else [])]
+                labelled = [each for each, item in wanted.evaluate.items() if item.labelled]
+                sets = ["select", *labelled, *([study.prior.name] if study.prior else [])]
                 if study.prior and eval_set == study.prior.name and known and resolver.prior_is_text:
                     found.add(f"paths.{name}.sets", f"`{eval_set}`, a prior task of plain text", "a labelled one")
                 if eval_set not in sets:
-                    fix = nearest(eval_set, sets)
-                    found.add(f"paths.{name}.sets", f"`{eval_set}`, which is no set of the task `{task}`", fix=fix)
+                    what = f"`{eval_set}`, which is no labelled set of the task `{task}`"
+                    found.add(f"paths.{name}.sets", what, fix=nearest(eval_set, sets))
     for name in study.perturbations:
         check_perturbation(found, resolver, name, known)
     found.lines += [f"{loaded.file}: {line}" for line in _equal_soups(study)]
@@ -66,6 +67,10 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
             _check_task(found, resolver, catalogue, task)
         for model in resolver.models():
             _check_corpus(found, catalogue, model)
+        for task in study.tasks if study.detection else ():
+            found.catch(partial(matrix.detection_sets, study, task))
+            if resolver.space(task)[0] != "classification":
+                found.add("detection", f"the {resolver.space(task)[0]} task `{task}`", "tasks of classification")
         if study.prior:
             check_prior(found, resolver)
     return list(dict.fromkeys(found.lines))
@@ -255,7 +260,11 @@ def _check_task(found: Problems, resolver: Resolver, catalogue: Catalogue, task:
         key, entry = f"tasks.{task}.evaluate.{name}", catalogue.dataset(item.dataset)
         if item.dataset == wanted.train.dataset and item.split in used:
             found.add(f"{key}.split", f"`{item.split}`, which is trained or selected on", "rows kept for evaluation")
-        if entry.kind != train.kind:
+        if not item.labelled:
+            continue
+        if entry.splits.get(item.split, Split()).out_of_scope_of:
+            found.add(f"{key}.split", f"`{item.split}`, whose rows are out of scope", "`labelled: false` beside it")
+        elif entry.kind != train.kind:
             found.add(
                 f"{key}.dataset",
                 f"`{item.dataset}`, a {entry.kind} set",

@@ -28,10 +28,12 @@ def check_perturbation(found: Problems, resolver: Resolver, name: str, known: bo
     if plug is None:
         return
     config = found.catch(partial(validated, plug.factory.Config, entry.settings, "study", f"{key}.settings"))
-    every = [eval_set for task in study.tasks.values() for eval_set in task.evaluate]
+    every = [name for task in study.tasks.values() for name, item in task.evaluate.items() if item.labelled]
     for eval_set in entry.sets or []:
         if eval_set not in every:
-            found.add(f"{key}.sets", f"`{eval_set}`, which is no evaluation set", fix=nearest(eval_set, every))
+            found.add(
+                f"{key}.sets", f"`{eval_set}`, which is no evaluation set with labels", fix=nearest(eval_set, every)
+            )
     used = [(task, eval_set) for task in study.tasks for eval_set in resolver.perturbed_sets(task, entry)]
     if not used:
         found.add(f"{key}.sets", "no evaluation set with role `id` or `ood`", "sets to edit, under `sets`")

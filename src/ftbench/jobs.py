@@ -9,10 +9,10 @@ import json
 from typing import Any
 
 from ftbench import matrix, paths
-from ftbench.attack_jobs import AttackJobs
 from ftbench.cited import cited_sources
 from ftbench.config.study import Training
 from ftbench.data_jobs import PlannedJob
+from ftbench.detection_jobs import DetectionJobs
 from ftbench.metrics.base import DEFAULTS
 from ftbench.plugins import plugin
 from ftbench.report.results import TABLES
@@ -30,7 +30,7 @@ from ftbench.stages.finetune import Plug
 from ftbench.tuning import trials
 
 
-class Jobs(AttackJobs):
+class Jobs(DetectionJobs):
     """Builds all jobs of one study."""
 
     def upstream(self, prior: str, model: str) -> PlannedJob:
@@ -145,7 +145,7 @@ class Jobs(AttackJobs):
         }
         spec = predict.Spec(
             artifact=artifact,
-            artifact_kind=_kind_of(cell),
+            artifact_kind=matrix.kind_of(cell),
             kind=kind,
             labels=labels,
             prior_kind=self.resolver.prior_kind,
@@ -166,7 +166,7 @@ class Jobs(AttackJobs):
             study=self.loaded.name,
             task=cell.task,
             model=cell.model,
-            artifact_kind=_kind_of(cell),
+            artifact_kind=matrix.kind_of(cell),
             method=getattr(cell, "method", None),
             variant=getattr(cell, "variant", None),
             seed=getattr(cell, "seed", None),
@@ -216,8 +216,3 @@ class Jobs(AttackJobs):
         spec = report.Spec(study=self.loaded.name, resolved=self._resolved(), sources=sources)
         inputs = {**self._tables(*TABLES), "results": str(self.paths.root)}
         return PlannedJob("report", "study", spec, (), inputs)
-
-
-def _kind_of(cell: matrix.Artifact) -> str:
-    kinds = {matrix.Run: "run", matrix.SoupCell: "soup", matrix.EnsembleCell: "ensemble", matrix.Base: "base"}
-    return kinds[type(cell)]

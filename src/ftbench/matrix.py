@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ftbench import paths
-from ftbench.config.study import Family, Study
+from ftbench.config.errors import FtbenchError, nearest
+from ftbench.config.families import Family
+from ftbench.config.study import Study
 from ftbench.plugins import plugin
 
 
@@ -96,6 +98,11 @@ class Base:
 
 
 Artifact = Run | SoupCell | EnsembleCell | Base
+
+
+def kind_of(cell: Artifact) -> str:
+    """What tables call an artifact of this kind."""
+    return {Run: "run", SoupCell: "soup", EnsembleCell: "ensemble", Base: "base"}[type(cell)]
 
 
 def runs(study: Study) -> Iterator[Run]:
@@ -237,3 +244,37 @@ def perturbed(study: Study) -> Iterator[Run | SoupCell]:
 def soup_artifact(task: str, model: str, name: str) -> str:
     """The id of a soup by its name."""
     return paths.SOUP.format(task=task, model=model, soup=name)
+
+
+def detected(study: Study) -> Iterator[Run | SoupCell | EnsembleCell]:
+    """The artifacts whose scores of rows from outside a study asks for."""
+    if study.detection:
+        yield from runs(study)
+        yield from soups(study)
+        yield from ensembles(study)
+
+
+def embedded(study: Study) -> Iterator[Run | SoupCell]:
+    """Those of them whose last layer is read: an ensemble has none."""
+    if study.detection and study.detection.features:
+        yield from runs(study)
+        yield from soups(study)
+
+
+def detection_sets(study: Study, task: str) -> tuple[str, list[str]]:
+    """The set that stands for the task, and those that stand for the outside, in the order of the study."""
+    wanted, sets = study.detection, study.tasks[task].evaluate
+    assert wanted is not None
+    inside = wanted.inside or next((name for name, item in sets.items() if item.role == "id"), None)
+    outside = wanted.outside or [name for name, item in sets.items() if item.role == "ood"]
+    strange = [name for name in (inside, *outside) if name is not None and name not in sets]
+    if strange:
+        raise FtbenchError(
+            f"key `detection`: found `{strange[0]}`, which is no set of the task `{task}`. {nearest(strange[0], sets)}"
+        )
+    if inside is None or not sets[inside].labelled or inside in outside or not outside:
+        raise FtbenchError(
+            f"key `detection`: found `{inside}` inside and {outside} outside for the task `{task}`; expected a "
+            "labelled set of role `id` and another set of role `ood`, or names under `inside` and `outside`"
+        )
+    return inside, outside

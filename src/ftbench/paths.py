@@ -58,6 +58,8 @@ PATTERNS = {
     "attacks": ATTACKED + "/attacks.parquet",
     "attack": ATTACKED + "/attack.json",
     "transferred": "transfer/{artifact}/predictions.parquet",
+    "features": "predictions/{artifact}/features.parquet",
+    "detection": "predictions/{artifact}/detection.parquet",
     "tables": "tables/{table}.parquet",
     "report": "report/{page}",
     "log": "logs/{stage}/{cell}.log",
@@ -78,7 +80,7 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
     "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "attacks", "attack_scores", "transfer",
-    "missing",
+    "detection", "missing",
 )  # fmt: skip
 COMPARED = (
     "comparisons", "standings", "pareto", "shift", "trends", "robustness", "groups", "attack_comparisons",
@@ -147,10 +149,9 @@ class StudyPaths:
         """Notes of what the source fingerprints of past runs were made of."""
         return self.work / "sources"
 
-    @property
-    def read_before(self) -> Path:
-        """What `collect` read of the scores before, so that it reads again only what changed."""
-        return self.work / "collected" / "metrics.parquet"
+    def read_before(self, table: str) -> Path:
+        """What `collect` read of the artifacts' files before, so that it reads again only what changed."""
+        return self.work / "collected" / f"{table}.parquet"
 
     def failure(self, stage: str, cell: str) -> Path:
         """Where a failed job leaves its reason."""

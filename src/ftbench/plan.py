@@ -166,6 +166,8 @@ class Plan:
             )
         yield from (self.job("attack", **place) for place in self.attack_places())
         yield from (self.job("transfer", artifact=cell.artifact) for cell in matrix.transfer_targets(self.study))
+        yield from (self.job("embed", artifact=cell.artifact) for cell in matrix.embedded(self.study))
+        yield from (self.job("detect", artifact=cell.artifact) for cell in matrix.detected(self.study))
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
 
     def attack_places(self) -> Iterator[dict[str, str]]:
@@ -200,6 +202,7 @@ class Plan:
         waited += [str(self.paths.path("attack", **place)) for place in self.attack_places()]
         targets = matrix.transfer_targets(self.study)
         waited += [str(self.paths.path("transferred", artifact=cell.artifact)) for cell in targets]
+        waited += [str(self.paths.path("detection", artifact=cell.artifact)) for cell in matrix.detected(self.study)]
         if self.study.prior:
             prior = self.study.prior.name
             waited += [

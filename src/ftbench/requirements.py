@@ -22,7 +22,7 @@ from ftbench.stages import attack, finetune, path, shift, transfer, upstream
 # those that run a model; `base` where it pretrains one
 GPU_STAGES = (
     "base", "upstream", "pretrain_samples", "finetune", "soup", "path", "predict", "shift", "predict_perturbed",
-    "attack", "transfer",
+    "attack", "transfer", "embed",
 )  # fmt: skip
 LOCAL_STAGES = ("fetch", "prepare", "split", "tune", "collect", "compare", "report")  # short, or need the network
 
@@ -190,7 +190,9 @@ class Requirements:
             return self.selection_rows(str(getattr(spec, "task", "")))
         if isinstance(spec, path.Spec):
             return spec.rows * max(1, len(spec.sets)) if spec.rows else self.evaluation_rows(spec.task)
-        if job.stage in ("predict", "ensemble", "score"):
+        if job.stage == "embed":
+            return self.training_rows(artifacts[job.cell].task) + self.evaluation_rows(artifacts[job.cell].task)
+        if job.stage in ("predict", "ensemble", "score", "detect"):
             return self.evaluation_rows(artifacts[job.cell].task)
         if job.stage in ("predict_perturbed", "score_perturbed"):
             return self.perturbed_rows(artifacts[job.cell].task)

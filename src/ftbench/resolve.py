@@ -242,6 +242,8 @@ class Resolver:
             labels=(local and local.labels) or entry.labels,
             range=entry.range,
             unlabelled=entry.unlabelled,
+            out_of_scope=entry.out_of_scope,
+            outside=entry.outside,
             rows={name: counts for name, counts in rows.items() if counts},
         )
 
@@ -249,7 +251,7 @@ class Resolver:
         """The sets of a task that a perturbation edits; those that it names, or all in-domain and shifted ones."""
         sets = self.study.tasks[task].evaluate
         if entry.sets is None:
-            return [name for name, item in sets.items() if item.role in ("id", "ood")]
+            return [name for name, item in sets.items() if item.role in ("id", "ood") and item.labelled]
         return [name for name in entry.sets if name in sets]
 
     def audit(self, task: str) -> audit.Spec:
@@ -264,10 +266,11 @@ class Resolver:
                 dataset=wanted.dataset,
                 split=wanted.split,
                 role=wanted.role,
-                kind=entry.kind,
-                labels=list(entry.labels),
+                kind=entry.kind if wanted.labelled else kind,
+                labels=list(entry.labels) if wanted.labelled else labels,  # predictions are read in the task's own
                 rows=wanted.rows,
-                map=mapping,
+                map=mapping if wanted.labelled else None,
+                labelled=wanted.labelled,
             )
         prior, entry_of_prior = self.study.prior, self.prior_entry
         if prior and entry_of_prior:

@@ -113,3 +113,47 @@ rule score:
     shell:
         "python -m ftbench.stage score {params.job} --threads {threads}"
         " --outputs metrics={output.metrics} > {log} 2>&1"
+
+
+# What the last layer of one artifact reads, for scores that need it.
+rule embed:
+    input:
+        unpack(PLAN.inputs("embed")),
+    output:
+        features=PLAN.pattern("features"),
+    log:
+        PLAN.log("embed", "{artifact}"),
+    wildcard_constraints:
+        artifact=WEIGHTED,
+    conda:
+        "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("embed"),
+    params:
+        job=PLAN.arguments("embed"),
+    message:
+        "reading the features of {wildcards.artifact}"
+    shell:
+        "python -m ftbench.stage embed {params.job} --threads {threads}"
+        " --outputs features={output.features} > {log} 2>&1"
+
+
+# How well the scores of one artifact tell rows from outside the task.
+rule detect:
+    input:
+        unpack(PLAN.inputs("detect")),
+    output:
+        detection=PLAN.pattern("detection"),
+    log:
+        PLAN.log("detect", "{artifact}"),
+    conda:
+        "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("detect"),
+    params:
+        job=PLAN.arguments("detect"),
+    message:
+        "telling rows from outside with {wildcards.artifact}"
+    shell:
+        "python -m ftbench.stage detect {params.job} --threads {threads}"
+        " --outputs detection={output.detection} > {log} 2>&1"

@@ -41,6 +41,9 @@ class Split(Strict):
     source: str | None = Field(None, description="name of the split on the hub; absent where only a local copy has it")
     rows: int | None = Field(None, gt=0, description="rows at the pinned revision, unlabelled ones included")
     local_rows: int | None = Field(None, gt=0, description="rows of the known local copy")
+    out_of_scope_of: Name | None = Field(
+        None, description="this split holds the rows of another one whose label value stands under `out_of_scope`"
+    )
 
 
 class Fields(Strict):
@@ -91,6 +94,11 @@ class DatasetEntry(Strict):
     )
     range: tuple[float, float] | None = Field(None, description="lowest and highest score of a regression")
     unlabelled: list[str | int] = Field(default_factory=list, description="raw values that mean `no label`")
+    out_of_scope: list[str | int] = Field(
+        default_factory=list,
+        description="label names or raw values of the source that mean `none of the labels`: real rows from outside the"
+        " task, which go to the split that says `out_of_scope_of`",
+    )
     splits: dict[Name, Split]
     local: LocalCopy | None = None
     maps: list[LabelMap] = Field(default_factory=list)
@@ -116,11 +124,25 @@ class DatasetEntry(Strict):
             raise ValueError("`label`, the source column that holds the label")
         if not self.splits:
             raise ValueError("at least one split under `splits`")
+        for name, split in self.splits.items():
+            if split.out_of_scope_of is None:
+                continue
+            if split.out_of_scope_of not in self.splits or split.source or split.rows or split.local_rows:
+                raise ValueError(
+                    f"`splits.{name}` with `out_of_scope_of` alone, the name of another split of this entry"
+                )
+            if not self.out_of_scope:
+                raise ValueError(f"values under `out_of_scope`, from which `splits.{name}` takes its rows")
         for mapping in self.maps:
             unknown = set(mapping.to.values()) - set(self.labels)
             if unknown:
                 raise ValueError(f"`maps.to` that leads to labels of this set; {sorted(unknown)} are none")
         return self
+
+    @property
+    def outside(self) -> dict[str, str]:
+        """Split to the split that its out-of-scope rows go to."""
+        return {split.out_of_scope_of: name for name, split in self.splits.items() if split.out_of_scope_of}
 
     def map_from(self, labels: list[str]) -> LabelMap | None:
         """The map whose keys are exactly the model's `labels`, if the entry has one."""

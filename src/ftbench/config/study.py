@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from ftbench.config.attack import AttackEntry
 from ftbench.config.dataset import MapRule
+from ftbench.config.detection import Detection
+from ftbench.config.families import EnsembleEntry, Family, PathEntry, SoupEntry
 from ftbench.config.perturbations import PerturbationEntry
 from ftbench.config.prior import Prior
 from ftbench.config.shift import Robustness, Shift
@@ -89,6 +91,11 @@ class EvaluationSet(Strict):
     )
     rows: int | None = Field(None, gt=0, description="fixed stratified subset of this size; null: all rows")
     rule: MapRule | None = Field(None, description="overrides the rule of the data set's label map")
+    labelled: bool = Field(
+        True,
+        description="false: no row has a label of the task (out of scope, another task, plain text): predicted and used"
+        " to detect, never scored against a label; role `ood`",
+    )
 
 
 class Task(Strict):
@@ -140,54 +147,6 @@ class Tuning(Strict):
     methods: list[Name] | None = Field(None, description="null: every method of the study")
 
 
-class Family(Strict):
-    """Runs that belong together, and along what they differ."""
-
-    over: Literal["seeds", "variants", "methods", "tasks"] = Field(
-        "seeds",
-        description="seeds: one family for each method and variant; variants: for each method, of all variants and"
-        " seeds; methods: of all runs of a task and model; tasks: as seeds, with the runs of all tasks together",
-    )
-    methods: list[Name] | None = Field(None, description="null: every method of the study")
-    collapsed: Literal["leave_out", "keep", "refuse"] = Field(
-        "leave_out", description="runs no better than the commonest answer: left out and recorded, kept, or an error"
-    )
-
-
-class SoupEntry(Family):
-    """Soups: one for each family of runs, evaluated on the family's task (with `over: tasks`, on each of them)."""
-
-    recipe: Name = Field(description="name of a soup plug-in")
-    settings: dict[str, Any] = Field(default_factory=dict, description="values of the recipe's own configuration")
-    accumulate: Literal["float64", "float32"] = Field(
-        "float64", description="number format of sums; float32 is faster and gathers rounding with many ingredients"
-    )
-    form: Literal["plain", "as_runs"] = Field(
-        "plain",
-        description="plain: all weights; as_runs: LoRA runs as one adapter of all their ranks, sparse ones as one"
-        " sparse difference",
-    )
-
-
-class EnsembleEntry(Family):
-    """Ensembles, the references of soups: the mean output of a family's runs, from their stored predictions."""
-
-    mean: Literal["logits", "probabilities"] = Field("logits", description="what is averaged")
-
-
-class PathEntry(Family):
-    """Lines between the weights of a family's runs, and from their start to their mean: losses and scores on them."""
-
-    points: int = Field(11, ge=3, description="points of each line, ends included, evenly spaced")
-    pairs: int = Field(3, ge=0, description="pairs of runs whose line is followed, in the order of the run ids")
-    sets: list[Name] = Field(
-        ["select"],
-        min_length=1,
-        description="evaluation sets of the task, `select` (the selection rows), or a labelled prior task by its name",
-    )
-    rows: int | None = Field(300, gt=0, description="fixed stratified subset of each set; null: all rows")
-
-
 class Statistics(Strict):
     """How methods are compared, and which claims are adjusted together."""
 
@@ -233,6 +192,7 @@ class Study(Strict):
         default_factory=dict, description="edits of evaluation texts under which runs and soups are scored again"
     )
     attacks: dict[Name, AttackEntry] = Field(default_factory=dict)
+    detection: Detection | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -264,6 +224,11 @@ class Study(Strict):
         for name, task in self.tasks.items():
             if set(task.evaluate) & {"train", "select"}:
                 raise ValueError(f"names other than `train` and `select` under `tasks.{name}.evaluate`")
+            for eval_set, item in task.evaluate.items():
+                if not item.labelled and item.role != "ood":
+                    raise ValueError(f"`role: ood` under `tasks.{name}.evaluate.{eval_set}`, whose rows have no label")
+            if all(not item.labelled for item in task.evaluate.values()):
+                raise ValueError(f"at least one labelled set under `tasks.{name}.evaluate`")
             if self.prior and self.prior.name in task.evaluate:
                 raise ValueError(f"a name other than the prior's (`{self.prior.name}`) under `tasks.{name}.evaluate`")
         return self

@@ -44,6 +44,12 @@ def value_names(labels: Mapping[str, str | int], source_names: Sequence[str] | N
     return found
 
 
+def raw_values(values: Sequence[str | int], source_names: Sequence[str] | None) -> set[str]:
+    """Values of the source as the text of its raw values; names of a source with ClassLabel names become indices."""
+    names = list(source_names or ())
+    return {str(names.index(value)) if isinstance(value, str) and value in names else str(value) for value in values}
+
+
 def named(raw: Sequence[str | None], names: Mapping[str, str], unlabelled: set[str], where: str) -> list[str | None]:
     """Label names of raw values; None for `unlabelled` and empty ones, an `FtbenchError` for any other value."""
     unknown = sorted({value for value in raw if value is not None and value not in names and value not in unlabelled})

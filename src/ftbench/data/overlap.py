@@ -93,6 +93,7 @@ def _counts(
     exact = [row for row, (kind, _, _) in found.items() if kind == "exact"]
     differing = [row for row in exact if own[row] not in {to.get(label, label) for label in labels[texts[row]]}]
     comparable = item.about["kind"] == "classification" and item.about["role"] != "prior"
+    comparable &= item.about.get("labelled", True)
     pairs = [value for value in texts if len(value) > 1]
     return {
         "task": task,

@@ -50,17 +50,18 @@ def predicted(
         ).cast(pa.list_(pa.float32())),
     }
     if kind == "regression":
-        assert rows.gold_value is not None
-        columns["gold_value"] = pa.array(rows.gold_value)
         columns["pred_value"] = pa.array(found[:, 0].astype(np.float64))
-        columns["loss"] = pa.array(((found[:, 0] - rows.gold_value) ** 2).astype(np.float32))
+        if described.get("labelled", True):
+            assert rows.gold_value is not None
+            columns["gold_value"] = pa.array(rows.gold_value)
+            columns["loss"] = pa.array(((found[:, 0] - rows.gold_value) ** 2).astype(np.float32))
     else:
         chosen, _ = map_logits(found, labels, described["labels"], described["map"], f"{artifact} on {rows.eval_set}")
         columns["gold"] = pa.array(rows.gold, pa.string())
         columns["pred"] = pa.array(
             [described["labels"][index] if index >= 0 else None for index in chosen], pa.string()
         )
-        if described["map"] is None:  # with a map, the set's label is none of the head's
+        if described["map"] is None and described.get("labelled", True):  # else the label is none of the head's
             index = np.array([list(labels).index(str(label)) for label in rows.gold])
             true = softmax(found)[np.arange(count), index]
             columns["loss"] = pa.array((-np.log(np.clip(true, 1e-45, None))).astype(np.float32))

@@ -85,6 +85,10 @@ class Metric(ABC):
             return None
         return f"is for {' and '.join(self.kinds)}, and the set is for {predictions.kind}"
 
+    def undefined(self, predictions: Predictions) -> str | None:
+        """Why the score is undefined on these rows, in words; null where it is defined or no more is to be said."""
+        return None
+
     @abstractmethod
     def score(self, predictions: Predictions) -> float:
         """The score of at least one row; NaN where it is undefined."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ftbench.metrics.base import Metric, Predictions
+from ftbench.metrics.calibration_gaps import BINS, bin_of, confidences
 from ftbench.metrics.resampling import mean_resamples
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-BINS = 15
 
 
 class ExpectedCalibrationError(Metric):
@@ -45,11 +44,9 @@ def _gaps(predictions: Predictions) -> NDArray[np.float64]:
     """
     import numpy as np
 
-    rows = np.arange(len(predictions))
-    if (predictions.pred < 0).any():  # a row without a prediction has no confidence
-        return np.full((len(rows), BINS), np.nan)
-    confidence = predictions.probabilities[rows, predictions.pred]
-    edges = np.linspace(0, 1, BINS + 1)[1:-1]
-    gaps = np.zeros((len(rows), BINS))
-    gaps[rows, np.searchsorted(edges, confidence, side="left")] = (predictions.pred == predictions.gold) - confidence
+    confidence, right = confidences(predictions)
+    if not np.isfinite(confidence).all():  # a row without a prediction has no confidence
+        return np.full((len(predictions), BINS), np.nan)
+    gaps = np.zeros((len(predictions), BINS))
+    gaps[np.arange(len(predictions)), bin_of(confidence)] = right - confidence
     return gaps

@@ -197,7 +197,7 @@ def _board(study: Study, index: _Index, task: str, model: str, metric: str | Non
 
 def _columns(study: Study, index: _Index, task: str, model: str, asked: str | None) -> Iterable[EvaluationColumn]:
     """The sets of a task: in-domain, shifted, stress, prior. The metric is the one asked for or the leading one."""
-    sets = [(name, str(item.role)) for name, item in study.tasks[task].evaluate.items()]
+    sets = [(name, str(item.role)) for name, item in study.tasks[task].evaluate.items() if item.labelled]
     sets.sort(key=lambda pair: ("id", "ood", "stress").index(pair[1]))
     if study.prior:
         sets.append((study.prior.name, "prior"))

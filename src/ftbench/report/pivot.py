@@ -95,7 +95,7 @@ def _points(results: Results, metric: str | None, every: bool) -> list[Point]:
                 known.append(row["metric"])
     found = []
     for task, settings in study.tasks.items():
-        sets = {name: str(item.role) for name, item in settings.evaluate.items()}
+        sets = {name: str(item.role) for name, item in settings.evaluate.items() if item.labelled}
         if study.prior:
             sets[study.prior.name] = "prior"
         for eval_set, role in sets.items():

@@ -28,6 +28,7 @@ class SetSpec(Strict):
     labels: list[str] = []
     rows: int | None = None
     map: LabelMap | None = None
+    labelled: bool = True  # false: its rows have no label of the task, whatever the data set calls them
 
 
 class Spec(Strict):
@@ -85,6 +86,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
                     f"{where}: found no row of split `{wanted.split}` whose text is not in the pool "
                     f"`{spec.prior_pool}`. Name another split under `prior.evaluation`."
                 )
+        elif not wanted.labelled:
+            rows = _without_labels(rows)
         elif wanted.kind != spec.kind:
             raise FtbenchError(f"{where}: found a {wanted.kind} set; the task is a {spec.kind}")
         elif spec.kind == "classification" and set(wanted.labels) != set(spec.labels) and wanted.map is None:
@@ -97,7 +100,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             strata = strata_of(rows.column("label").to_pylist(), rows.column("value").to_pylist())
             rows = rows.take(stratified(strata, wanted.rows, numpy_generator(0, "evaluation", name)))
         parts.append(_labelled(rows, name, wanted.role))
-        described[name] = wanted.model_dump(mode="json", include={"role", "dataset", "split", "labels", "kind", "map"})
+        described[name] = wanted.model_dump(mode="json", exclude={"rows"})
     evaluation = pa.concat_tables(parts)
     parquet.write_table(evaluation, outputs["evaluation"], compression="zstd")
     for name, rows in ((name, part) for name, part in zip(described, parts, strict=True)):
@@ -130,6 +133,16 @@ def _warn(counts: list[dict[str, Any]]) -> None:
                 "model has been trained on",
                 flush=True,
             )
+
+
+def _without_labels(rows: Any) -> Any:
+    """The rows without the labels that their own data set gives them, which are none of the task's."""
+    import pyarrow as pa
+
+    for name in ("label", "value"):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, pa.nulls(rows.num_rows, rows.schema.field(name).type))
+    return rows
 
 
 def _labelled(rows: Any, name: str, role: str) -> Any:

@@ -39,6 +39,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
     from ftbench.stages.collect_attacks import copy_attacks, transfer_rows
+    from ftbench.stages.collect_detection import detection
     from ftbench.stages.collect_prior import copy_samples, forgetting_rows
     from ftbench.tables.bulk import read_many
     from ftbench.tables.scan import Scan, json_object
@@ -82,7 +83,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     for base in matrix.bases(study):
         files[base.artifact] = scan.scores(base.artifact, None)
     present = {artifact: file for artifact, file in files.items() if file is not None}
-    scores = read_many("metrics", present, "artifact_id", scan.places.read_before)
+    scores = read_many("metrics", present, "artifact_id", scan.places.read_before("metrics"))
     for artifact, reason in scores.refused.items():
         scan.absent(artifact, "score", reason)
     scored = set(present) - set(scores.refused)
@@ -94,7 +95,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     print(f"{len(runs)} runs, scores of {len(present)} artifacts, of which {scores.read} were read now", flush=True)
 
     write_table("runs", runs, outputs["runs"])
-    write_table("metrics", _in_order(scores.table, list(present)), outputs["metrics"])
+    write_table("metrics", scan.ordered(scores.table, list(present)), outputs["metrics"])
+    write_table("detection", detection(study, scan, scored), outputs["detection"])
     for name, content in rows.items():
         write_table(name, content, outputs[name])
     for name, parts in tables.items():
@@ -104,15 +106,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
 def _waiting(row: Mapping[str, Any], stage: str) -> str | None:
     return stage if row["status"] == "missing" else None
-
-
-def _in_order(table: Any, artifacts: list[str]) -> Any:
-    """Rows in the order of the study, and within an artifact as they were written."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    place = compute.index_in(table.column("artifact_id"), value_set=pa.array(artifacts, pa.string()))
-    return table.take(pa.array(place.to_numpy().argsort(kind="stable")))
 
 
 def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:

@@ -21,6 +21,8 @@ class Spec(Strict):
     labels: dict[str, str | int] = {}
     range: tuple[float, float] | None = None
     unlabelled: list[str | int] = []
+    out_of_scope: list[str | int] = []  # label names or raw values of rows from outside the task
+    outside: dict[str, str] = {}  # split to the split that its out-of-scope rows go to
     rows: dict[str, list[int]] = {}  # rows that a split may have: at the hub's revision, in the known local copy
 
 
@@ -29,7 +31,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from pyarrow import parquet
 
     from ftbench.data.availability import reason_of
-    from ftbench.data.labelling import named, value_names
+    from ftbench.data.labelling import named, raw_values, value_names
     from ftbench.data.parquet import read_parquet_file
 
     record = json.loads(inputs["record"].read_text())
@@ -48,33 +50,38 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     columns: dict[str, list[Any]] = {key: [] for key in ("split", "uid", "text_a", "text_b", "label", "value", "aux")}
     splits: dict[str, Any] = {}
     unlabelled = {str(value) for value in spec.unlabelled}
+    out_of_scope = raw_values(spec.out_of_scope, record["label_names"])
     for split in dict.fromkeys(table.column("split").to_pylist()):
         part = table.filter(pa.compute.equal(table.column("split"), split))
         raw = part.column("label_raw").to_pylist()
         labels: list[str | None] = [None] * part.num_rows
         values: list[float | None] = [None] * part.num_rows
         if spec.kind == "classification":
-            labels = named(raw, names, unlabelled, f"data set {spec.dataset}, split {split}")
+            labels = named(raw, names, unlabelled | out_of_scope, f"data set {spec.dataset}, split {split}")
         elif spec.kind == "regression":
             values = _scores(spec, split, raw, part.column("value").to_pylist(), unlabelled)
         further = part.column("aux").to_pylist()
         kept = Counter[str]()
-        without_label = without_text = 0
+        without_label = without_text = outside = 0
         pairs = part.column("text_b").null_count < part.num_rows
         for row, (text_a, text_b) in enumerate(
             zip(part.column("text_a").to_pylist(), part.column("text_b").to_pylist(), strict=True)
         ):
-            if (spec.kind == "classification" and labels[row] is None) or (
-                spec.kind == "regression" and values[row] is None
+            stays = raw[row] in out_of_scope and split in spec.outside  # a row without label that is wanted as such
+            if not stays and (
+                (spec.kind == "classification" and labels[row] is None)
+                or (spec.kind == "regression" and values[row] is None)
             ):
                 without_label += 1
                 continue
             if not text_a or (pairs and not text_b):
                 without_text += 1
                 continue
-            kept[labels[row] or ""] += 1
-            columns["split"].append(split)
-            columns["uid"].append(_uid(spec.dataset, split, row, text_a, text_b))
+            place = spec.outside[split] if stays else split
+            outside += stays
+            kept[labels[row] or ""] += not stays
+            columns["split"].append(place)
+            columns["uid"].append(_uid(spec.dataset, place, row, text_a, text_b))
             columns["text_a"].append(text_a)
             columns["text_b"].append(text_b)
             columns["label"].append(labels[row])
@@ -86,6 +93,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             "dropped_unlabelled": without_label,
             "dropped_without_text": without_text,
         }
+        if split in spec.outside:
+            nothing = dict.fromkeys(spec.labels, 0) if spec.labels else None
+            splits[spec.outside[split]] = {
+                "rows": outside, "label_counts": nothing, "dropped_unlabelled": 0, "dropped_without_text": 0,
+            }  # fmt: skip
     absent = [name for name in spec.labels if not any(split["label_counts"][name] for split in splits.values())]
     if absent:
         raise FtbenchError(

@@ -54,6 +54,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         if eval_set not in audit["sets"]:
             raise FtbenchError(problem(file=where, found="a set that the audit does not know", fix="Run `audit`."))
         about = audit["sets"][eval_set]
+        if not about.get("labelled", True):
+            continue  # nothing to hold the predictions against; `detect` reads them
         head = header.get("prior_labels" if role == "prior" else "labels") or []
         predictions, label_map = stored_predictions(part, head, about, where), None
         if about["kind"] == "classification":
@@ -105,9 +107,9 @@ def _scored(metric: Metric, predictions: Predictions, spec: Spec, eval_set: str,
     if obstacle:
         raise FtbenchError(f"{where}: metric `{metric.name}` {obstacle}. Change `metrics` of the task.")
     value: float | None = metric.score(predictions)
-    interval = None
+    interval, reason = None, None
     if value is None or not math.isfinite(value):
-        value = None
+        value, reason = None, metric.undefined(predictions) or "undefined on these rows"
     else:
         low, high = metric.bounds
         if not low - 1e-9 <= value <= high + 1e-9:
@@ -121,4 +123,5 @@ def _scored(metric: Metric, predictions: Predictions, spec: Spec, eval_set: str,
         "ci_high": interval[1] if interval else None,
         "higher_is_better": metric.higher_is_better,
         "unit": metric.unit,
+        "reason": reason,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import compute
 
 from ftbench.config.errors import FtbenchError
 from ftbench.paths import StudyPaths
@@ -23,7 +24,7 @@ NOT_RUN = "not run"
 # stages whose cells are artifacts of the matrix, and stages that come after collecting
 _KNOWN = {
     "finetune", "soup", "path", "predict", "ensemble", "attack", "transfer", "score", "predict_perturbed",
-    "score_perturbed", "collect", "compare", "report",
+    "score_perturbed", "embed", "detect", "collect", "compare", "report",
 }  # fmt: skip
 
 
@@ -122,6 +123,11 @@ class Scan:
         return self.table(
             "perturbations", self.places.path("perturbations", artifact=artifact), artifact, "score_perturbed"
         )
+
+    def ordered(self, table: pa.Table, artifacts: list[str]) -> pa.Table:
+        """Rows in the order of the artifacts, and within an artifact as they were written."""
+        place = compute.index_in(table.column("artifact_id"), value_set=pa.array(artifacts, pa.string()))
+        return table.take(pa.array(place.to_numpy().argsort(kind="stable")))
 
     def failures_below(self, cell: str) -> None:
         """Add the failures of the cells that a cell is made of: those whose name begins with its own."""

@@ -12,6 +12,7 @@ from ftbench.config.errors import FtbenchError, nearest
 from ftbench.tables.attack_schema import ATTACK_COMPARISONS, ATTACK_SCORES, ATTACKS, TRANSFER
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
 from ftbench.tables.comparison import COMPARISONS, STANDINGS
+from ftbench.tables.detection import DETECTION, FEATURES
 from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
 from ftbench.tables.perturbation_schema import PERTURBATIONS, PERTURBED_PREDICTIONS
 from ftbench.tables.prior_schema import FORGETTING, PARETO, PRETRAIN_SAMPLES, REHEARSAL_TRACE
@@ -121,6 +122,7 @@ METRICS = Table(
         Column("label_map", TEXT, "how model labels were read in the set's labels; null for regression",
                nullable=True, values=LABEL_RULES),
         Column("resamples", INTEGER, "bootstrap resamples behind the interval", low=0),
+        Column("reason", TEXT, "why there is no score; null where there is one", nullable=True),
     ),
     ordered=(("ci_low", "ci_high"),),
 )  # fmt: skip
@@ -223,7 +225,7 @@ TABLES: dict[str, Table] = {
         RUNS, METRICS, TUNING, COMPARISONS, STANDINGS, SOUPS, SOUP_INGREDIENTS, PATHS, BARRIERS, TASK_VECTORS,
         PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, DUPLICATES, ATTACKS, ATTACK_SCORES,
         ATTACK_COMPARISONS, TRANSFER, MISSING, PREDICTIONS, SIMILARITY, SHIFT, TRENDS, ROBUSTNESS, GROUPS,
-        PERTURBED_PREDICTIONS, PERTURBATIONS,
+        PERTURBED_PREDICTIONS, PERTURBATIONS, DETECTION, FEATURES,
     )
 }  # fmt: skip
 

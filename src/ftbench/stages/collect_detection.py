@@ -1,0 +1,34 @@
+"""The table `detection` of a study, from the files of its artifacts. Stage `collect` calls this."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from ftbench import matrix
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ftbench.config.study import Study
+    from ftbench.tables.scan import Scan
+
+
+def detection(study: Study, scan: Scan, scored: Collection[str]) -> pa.Table:
+    """Rows in the order of the study; an artifact without a file, or whose scores do not count (it is not in
+    `scored`), becomes a row in `missing`."""
+    from ftbench.tables.bulk import read_many
+
+    files = {}
+    for cell in matrix.detected(study):
+        file = scan.places.path("detection", artifact=cell.artifact)
+        if cell.artifact not in scored:
+            scan.absent(cell.artifact, "detect", "waits for score")
+        elif not file.is_file():
+            scan.absent(cell.artifact, "detect", "not run")
+        else:
+            files[cell.artifact] = file
+    found = read_many("detection", files, "artifact_id", scan.places.read_before("detection"))
+    for artifact, reason in found.refused.items():
+        scan.absent(artifact, "detect", reason)
+    return scan.ordered(found.table, list(files))
