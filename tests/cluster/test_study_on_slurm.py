@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -47,6 +51,17 @@ def more(submitted: Submitting, jobs: list[dict[str, str]]) -> Submitting:
   linear_probe: {}"""
     submitted.edit("config/studies/smoke.yaml", "\n  linear_probe: {}", methods)
     return submitted
+
+
+@contextmanager
+def profile_of(project: Project) -> Iterator[Path]:
+    """The project's profile for clusters, to edit as a site would; as it was afterwards."""
+    profile = project.folder / "profiles/slurm/profile.yaml"
+    text = profile.read_text()
+    try:
+        yield profile
+    finally:
+        profile.write_text(text)
 
 
 def since(project: Submitting, jobs: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -118,13 +133,12 @@ def test_nothing_is_left_to_do_and_nothing_kept_for_later(submitted: Submitting)
 
 def test_cells_run_side_by_side_on_one_gpu_that_is_shared(more: Submitting) -> None:
     before = more.slurm.accounted()
-    profile = more.folder / "profiles/slurm/profile.yaml"
-    text = profile.read_text()
     line = '# set-resources: ["finetune:gpu=0", "finetune:gres=shard:1"]'
-    assert line in text
-    profile.write_text(text.replace(line, line.removeprefix("# ")))
-    more.submit("--", *more.runs("beside"))
-    profile.write_text(text)
+    with profile_of(more) as profile:
+        text = profile.read_text()
+        assert line in text
+        profile.write_text(text.replace(line, line.removeprefix("# ")))
+        more.submit("--", *more.runs("beside"))
     one, other = since(more, before)
     for job in (one, other):
         held = job["AllocTRES"].split(",")
@@ -136,12 +150,10 @@ def test_cells_run_side_by_side_on_one_gpu_that_is_shared(more: Submitting) -> N
 
 def test_cells_can_be_elements_of_a_job_array(more: Submitting) -> None:
     before = more.slurm.accounted()
-    profile = more.folder / "profiles/slurm/profile.yaml"
-    text = profile.read_text()
-    lines = [line for line in text.splitlines() if not line.startswith(("groups:", "group-components:"))]
-    profile.write_text("\n".join(lines).replace("# slurm-array-", "slurm-array-") + "\n")
-    more.submit("--", *more.runs("arrayed"))
-    profile.write_text(text)
+    with profile_of(more) as profile:
+        text = re.sub(r"^(?:groups|group-components): \[[^]]*\]\n", "", profile.read_text(), flags=re.M)
+        profile.write_text(text.replace("# slurm-array-", "slurm-array-"))
+        more.submit("--", *more.runs("arrayed"))
     found = since(more, before)
     assert len(found) == 2
     assert {job["JobID"].partition("_")[2] for job in found} == {"1", "2"}
