@@ -32,9 +32,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import empty, write_table
+    from ftbench.training.inference import batching, device
+    from ftbench.training.optimization import resolved_precision
     from ftbench.training.token_statistics import OBJECTIVES
 
-    header = {"labels": spec.labels, "prior_labels": spec.prior_labels}
+    header: dict[str, Any] = {"labels": spec.labels, "prior_labels": spec.prior_labels}
+    header["batching"] = batching(device(), resolved_precision(spec.precision, device()))
     if "record" in inputs and json.loads(inputs["record"].read_text())["status"] == "failed":
         print("the artifact has no weights: nothing to predict", flush=True)
         write_table("predictions", empty("predictions"), outputs["predictions"], header)

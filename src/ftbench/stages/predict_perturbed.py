@@ -28,8 +28,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import empty, write_table
+    from ftbench.training.inference import batching, device
+    from ftbench.training.optimization import resolved_precision
 
-    header = {"labels": spec.labels}
+    header: dict[str, Any] = {"labels": spec.labels}
+    header["batching"] = batching(device(), resolved_precision(spec.precision, device()))
     rows = read_parquet_file(inputs["perturbed"])
     if json.loads(inputs["record"].read_text())["status"] == "failed" or rows.num_rows == 0:
         print("nothing to predict: the artifact has no weights, or there are no perturbed rows", flush=True)

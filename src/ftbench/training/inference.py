@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # rows of a batch times their padded length: bounds memory whatever the lengths. A processor is faster with
 # batches that stay in its caches, a GPU with large ones.
 CPU_TOKENS, GPU_TOKENS = 1024, 32768
+GPU_MULTIPLE = 8  # lengths are padded to multiples of it on a GPU
+# largest difference of a logit in single precision that other batches, padding or order may make
+BATCH_TOLERANCE = 1e-5
 
 
 def device() -> torch.device:
@@ -33,6 +36,18 @@ def autocast(place: torch.device, precision: str) -> Any:
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(place.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def batching(place: torch.device, precision: str) -> dict[str, Any]:
+    """How `logits` batches rows on this device, to be recorded with what it gave."""
+    cpu = place.type == "cpu"
+    return {
+        "most_tokens": CPU_TOKENS if cpu else GPU_TOKENS,
+        "padded_to": "the batch's longest row" if cpu else f"the batch's longest row, in multiples of {GPU_MULTIPLE}",
+        "device": place.type,
+        "precision": precision,
+        "tolerance": BATCH_TOLERANCE if precision == "fp32" else None,
+    }
 
 
 def length_batches(lengths: np.ndarray, place: torch.device) -> Iterator[np.ndarray]:
@@ -52,7 +67,10 @@ def length_batches(lengths: np.ndarray, place: torch.device) -> Iterator[np.ndar
 
 
 def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision: str = "fp32") -> np.ndarray:
-    """fp32 logits (rows, labels) in the rows' order, computed in batches of similar length, model in eval mode."""
+    """fp32 logits (rows, labels) in the rows' order, computed in batches of similar length, model in eval mode.
+
+    In single precision other batches, padding or order change no logit by more than `BATCH_TOLERANCE`.
+    """
     import numpy as np
     import torch
 
@@ -65,7 +83,7 @@ def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision
     with torch.inference_mode():
         while waiting:
             chosen = waiting.pop()
-            batch = collate(data, chosen, place, 8 if place.type == "cuda" else 1)
+            batch = collate(data, chosen, place, GPU_MULTIPLE if place.type == "cuda" else 1)
             try:
                 with autocast(place, precision):
                     output = model(**batch.inputs).logits
