@@ -189,6 +189,10 @@ def test_the_parts_of_a_metric_give_its_score_on_any_rows(name: str) -> None:
     if "regression" in metric.kinds:
         gold = generator.normal(size=60)
         given = Predictions("regression", (), whole, whole, np.zeros((0, 0)), gold, gold + generator.normal(size=60))
+    elif "text" in metric.kinds:
+        count = generator.integers(1, 9, 60)
+        words = np.stack([generator.exponential(count), count, generator.binomial(count, 0.6)], axis=1)
+        given = Predictions("text", (), whole, whole, np.zeros((0, 0)), none, none, words)
     else:
         probabilities = generator.dirichlet(np.ones(labels), 60)
         pred = np.where(generator.random(60) < 0.1, -1, probabilities.argmax(axis=1))

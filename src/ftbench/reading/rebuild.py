@@ -20,9 +20,9 @@ def compare_and_report(reference: str, folder: Path) -> Path:
 
     loaded = load_study(reference, Path())
     resolved, places = json.loads(loaded.study.canonical()), StudyPaths(folder)
-    tables = {name: places.path("tables", table=name) for name in (*TABLES, *COMPARED)}
     named = ("runs", "metrics", "overlap", "similarity", "attacks", "attack_scores")
-    inputs = {name: tables[name] for name in named}
+    inputs = {name: places.path("tables", table=name) for name in named}
+    tables = {name: places.path("tables", table=name) for name in (*TABLES, *COMPARED)}
     compare.run(compare.Spec(study=loaded.name, resolved=resolved), inputs, {name: tables[name] for name in COMPARED})
     pages = {page: places.path("report", page=page) for page in PAGES}
     pages["index.html"].parent.mkdir(parents=True, exist_ok=True)
