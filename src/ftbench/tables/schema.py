@@ -199,7 +199,8 @@ PREDICTIONS = Table(
     "predictions",
     "One row for each example of each evaluation set; one file an artifact, no rows if the artifact failed."
     " The file's metadata holds `labels`, the order of the logits, and `prior_labels`, their order on the"
-    " prior set, and `batching`, how rows were batched and how much other batches may change a logit. `transfer/<artifact>/predictions.parquet` has the same columns; its sets `adv:<attack>:<artifact>`"
+    " prior set, and `batching`, how rows were batched and how much other batches may change a logit."
+    " `transfer/<artifact>/predictions.parquet` has the same columns; its sets `adv:<attack>:<artifact>`"
     " hold the texts with which an attack fooled another artifact.",
     ("artifact_id", "eval_set", "uid"),
     (
