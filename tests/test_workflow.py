@@ -36,7 +36,7 @@ def test_every_table_is_valid_and_readable_with_pandas(finished: Project, name: 
     assert list(table(finished, name)) == checked.column_names
     assert len(table(finished, name)) == checked.num_rows
     empty = ("missing", "tuning", "paths", "barriers", "task_vectors", "rehearsal_trace")  # none in this study
-    empty = (*empty, "perturbations", "attacks", "attack_scores", "attack_comparisons", "transfer")
+    empty = (*empty, "perturbations", "detection", "attacks", "attack_scores", "attack_comparisons", "transfer")
     assert (checked.num_rows > 0) == (name not in empty)
 
 
