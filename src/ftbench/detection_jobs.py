@@ -51,12 +51,7 @@ class DetectionJobs(AttackJobs):
         spec = detect_stage.Spec(
             artifact=artifact,
             study=self.loaded.name,
-            task=cell.task,
-            model=cell.model,
-            artifact_kind=matrix.kind_of(cell),
-            method=getattr(cell, "method", None),
-            variant=getattr(cell, "variant", None),
-            seed=getattr(cell, "seed", None),
+            **matrix.identity(cell),
             inside=inside,
             outside=outside,
             scores=scores,

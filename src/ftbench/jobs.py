@@ -164,12 +164,7 @@ class Jobs(DetectionJobs):
         spec = score.Spec(
             artifact=artifact,
             study=self.loaded.name,
-            task=cell.task,
-            model=cell.model,
-            artifact_kind=matrix.kind_of(cell),
-            method=getattr(cell, "method", None),
-            variant=getattr(cell, "variant", None),
-            seed=getattr(cell, "seed", None),
+            **matrix.identity(cell),
             metrics=metrics,
         )
         inputs = {

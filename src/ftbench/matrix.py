@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ftbench import paths
 from ftbench.config.errors import FtbenchError, nearest
@@ -103,6 +103,12 @@ Artifact = Run | SoupCell | EnsembleCell | Base
 def kind_of(cell: Artifact) -> str:
     """What tables call an artifact of this kind."""
     return {Run: "run", SoupCell: "soup", EnsembleCell: "ensemble", Base: "base"}[type(cell)]
+
+
+def identity(cell: Artifact) -> dict[str, Any]:
+    """Who an artifact is, in the columns that tables of scores share; null where its runs are of several."""
+    named = {name: getattr(cell, name, None) for name in ("method", "variant", "seed")}
+    return {"task": cell.task, "model": cell.model, "artifact_kind": kind_of(cell), **named}
 
 
 def runs(study: Study) -> Iterator[Run]:

@@ -57,12 +57,7 @@ class PerturbJobs(FamilyJobs):
         spec = _score_spec(
             artifact=artifact,
             study=self.loaded.name,
-            task=cell.task,
-            model=cell.model,
-            artifact_kind="run" if isinstance(cell, matrix.Run) else "soup",
-            method=getattr(cell, "method", None),
-            variant=getattr(cell, "variant", None),
-            seed=getattr(cell, "seed", None),
+            **matrix.identity(cell),
             metric=metric,
             perturbations={
                 name: score_perturbed.Scored(

@@ -58,13 +58,10 @@ class SentenceEncoder:
     @classmethod
     def load(cls, snapshot: Path, place: torch.device) -> SentenceEncoder:
         """From a model's folder, without its head."""
-        import torch
-        from transformers import AutoModel
-
+        from ftbench.training.mean_embeddings import load_encoder
         from ftbench.training.models import load_tokenizer
 
-        model = AutoModel.from_pretrained(snapshot, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
-        return cls(model, load_tokenizer(snapshot), place)
+        return cls(load_encoder(snapshot, place), load_tokenizer(snapshot), place)
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """(texts, width), float32: means over the tokens' last hidden states, special tokens included, of length 1."""
@@ -76,23 +73,18 @@ class SentenceEncoder:
         self._known.update(zip(new, self._passed(new), strict=True))
         return np.stack([self._known[text] for text in texts])
 
-    def _passed(self, texts: list[str]) -> list[np.ndarray]:
-        import torch
+    def _passed(self, texts: list[str]) -> np.ndarray:
+        import numpy as np
 
-        from ftbench.training.batches import collate
         from ftbench.training.examples import Examples, encode
-        from ftbench.training.inference import length_batches
+        from ftbench.training.mean_embeddings import mean_states
 
-        data = encode(self.tokenizer, Examples([""] * len(texts), texts, None, None), self.longest)
-        found: dict[int, np.ndarray] = {}
-        for rows in length_batches(data.lengths, self.place) if texts else ():
-            batch = collate(data, rows, self.place)
-            with torch.inference_mode():
-                states = self.model(**batch.inputs).last_hidden_state.float()
-            mask = batch.inputs["attention_mask"].unsqueeze(-1)
-            means = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-            found.update(zip(rows.tolist(), torch.nn.functional.normalize(means, dim=1).cpu().numpy(), strict=True))
-        return [found[row] for row in range(len(texts))]
+        means = mean_states(
+            self.model, encode(self.tokenizer, Examples([""] * len(texts), texts, None, None), self.longest), self.place
+        )
+        lengths = np.linalg.norm(means, axis=1, keepdims=True)
+        unit: np.ndarray = means / np.maximum(lengths, 1e-12)
+        return unit
 
 
 class SimilarTexts(Constraint):

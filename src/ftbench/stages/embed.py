@@ -35,8 +35,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.data.sampling import strata_of, stratified
     from ftbench.tables.store import empty, write_table
     from ftbench.training.artifact import Artifact
-    from ftbench.training.inference import device
-    from ftbench.training.models import load_tokenizer
     from ftbench.training.seeds import numpy_generator
 
     if json.loads(inputs["record"].read_text())["status"] == "failed":
@@ -46,8 +44,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     train, evaluation = (read_parquet_file(inputs[name]) for name in ("train", "evaluation"))
     strata = strata_of(train.column("label").to_pylist(), train.column("value").to_pylist())
     train = train.take(stratified(strata, spec.train_rows, numpy_generator(0, "features")))
-    tokenizer = load_tokenizer(inputs["base"].parent / "snapshot")
-    model = Artifact.of(inputs).model(spec.labels, spec.kind, tokenizer.pad_token_id).to(device())
+    model, tokenizer = Artifact.opened(inputs, spec.labels, spec.kind)
     tables = [_read(spec, "train", train, model, tokenizer, train.column("label"))]
     for name in spec.sets:
         rows = evaluation.filter(compute.equal(evaluation.column("eval_set"), name))

@@ -63,11 +63,9 @@ def _logits(spec: Spec, inputs: Mapping[str, Path], pairs: list[tuple[str, str |
     from ftbench.training.artifact import Artifact
     from ftbench.training.examples import Examples, encode
     from ftbench.training.inference import device, logits
-    from ftbench.training.models import load_tokenizer
     from ftbench.training.optimization import resolved_precision
 
-    tokenizer = load_tokenizer(inputs["base"].parent / "snapshot")
-    model = Artifact.of(inputs).model(spec.labels, spec.kind, tokenizer.pad_token_id).to(device())
+    model, tokenizer = Artifact.opened(inputs, spec.labels, spec.kind)
     place = device()
     precision = resolved_precision(spec.precision, place)
     found: Any = None

@@ -45,14 +45,18 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     from ftbench.data.parquet import read_parquet_file
     from ftbench.tables.store import empty, read_table, write_table
+    from ftbench.training.artifact import Artifact
+    from ftbench.training.inference import batching, device
+    from ftbench.training.optimization import resolved_precision
 
-    header = {"labels": spec.labels, "prior_labels": None}
+    header: dict[str, Any] = {"labels": spec.labels, "prior_labels": None}
+    header["batching"] = batching(device(), resolved_precision(spec.precision, device()))
     tables: list[pa.Table] = []
     if json.loads(inputs["record"].read_text())["status"] == "failed":
         print("the artifact has no weights: nothing to predict", flush=True)
     else:
         evaluation = {(row["eval_set"], row["uid"]): row for row in read_parquet_file(inputs["evaluation"]).to_pylist()}
-        model = _model(spec, inputs)
+        model = Artifact.opened(inputs, spec.labels, "classification")
         for number, source in enumerate(spec.sources):
             shards = [read_table("attacks", inputs[f"attacks{number}_{shard}"]) for shard in range(source.shards)]
             rows = [row for table in shards for row in table.to_pylist() if _fooled(row)]
@@ -66,16 +70,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 def _fooled(row: Mapping[str, Any]) -> bool:
     """An attack that changed a right prediction; one on predictions also changes wrong ones."""
     return bool(row["status"] == "success" and row["pred_before"] == row["gold"])
-
-
-def _model(spec: Spec, inputs: Mapping[str, Path]) -> tuple[Any, Any]:
-    from ftbench.training.artifact import Artifact
-    from ftbench.training.inference import device
-    from ftbench.training.models import load_tokenizer
-
-    tokenizer = load_tokenizer(inputs["base"].parent / "snapshot")
-    model = Artifact.of(inputs).model(spec.labels, "classification", tokenizer.pad_token_id)
-    return model.to(device()), tokenizer
 
 
 def _predicted(

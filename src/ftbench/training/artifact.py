@@ -62,6 +62,16 @@ class Artifact:
         methods = tuple((str(plug["name"]), dict(plug["config"])) for plug in plugs)
         return cls(inputs["base"].parent / "snapshot", inputs[model], methods, inputs.get("start"))
 
+    @classmethod
+    def opened(cls, inputs: Mapping[str, Path], labels: list[str], kind: str) -> tuple[torch.nn.Module, Any]:
+        """The model of a stage's artifact on this process's device, and its tokenizer."""
+        from ftbench.training.inference import device
+        from ftbench.training.models import load_tokenizer
+
+        artifact = cls.of(inputs)
+        tokenizer = load_tokenizer(artifact.snapshot)
+        return artifact.model(labels, kind, tokenizer.pad_token_id).to(device()), tokenizer
+
     @property
     def form(self) -> str:
         return form_of(self.file)
