@@ -6,11 +6,10 @@ import csv
 import json
 import shutil
 from io import StringIO
-from pathlib import Path
 
 import numpy as np
 import pytest
-from results_folder import SEEDS, Folder, small_study
+from results_folder import SEEDS, Folder
 from typer.testing import CliRunner, Result
 
 from ftbench.cli import app
@@ -19,23 +18,9 @@ from ftbench.reading.folders import folder_of
 from ftbench.tables.store import read_table, write_table
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    folder = Folder(tmp_path_factory.mktemp("complete"), small_study())
-    folder.fill()
-    folder.finish()
-    return folder
-
-
 @pytest.fixture
-def folder(filled: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    """A copy of the finished folder, in which commands run."""
-    shutil.copytree(filled.root / "results", tmp_path / "results")
-    studies = tmp_path / "config" / "studies"
-    studies.mkdir(parents=True)
-    (studies / "demo.yaml").write_text(filled.study.canonical())
-    monkeypatch.chdir(tmp_path)
-    return Folder(tmp_path, filled.study)
+def folder(project_with_tables: Folder) -> Folder:
+    return project_with_tables
 
 
 def ftbench(*arguments: str) -> Result:

@@ -18,18 +18,10 @@ from ftbench.statistics.families import holm
 from ftbench.tables.store import metadata, read_table, write_table
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    folder = Folder(tmp_path_factory.mktemp("complete"), small_study())
-    folder.fill()
-    folder.finish()
-    return folder
-
-
 @pytest.fixture
-def folder(filled: Folder, tmp_path: Path) -> Folder:
-    shutil.copytree(filled.root / "results", tmp_path / "results")
-    return Folder(tmp_path, filled.study)
+def folder(tabled: Folder, tmp_path: Path) -> Folder:
+    shutil.copytree(tabled.root / "results", tmp_path / "results")
+    return Folder(tmp_path, tabled.study)
 
 
 def kind(test: str) -> str:
@@ -41,8 +33,8 @@ def chosen(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
-def test_every_test_is_there_for_the_leading_metric_and_seeds_alone_for_the_rest(filled: Folder) -> None:
-    rows = filled.rows("comparisons")
+def test_every_test_is_there_for_the_leading_metric_and_seeds_alone_for_the_rest(tabled: Folder) -> None:
+    rows = tabled.rows("comparisons")
     leading = chosen(rows, eval_set="test", metric="accuracy", scope="baseline", variant="a")
     assert [row["test"] for row in leading] == ["paired_t", "permutation", "aso", "mcnemar", "hierarchical"]
     assert [row["primary"] for row in leading] == [True, False, False, False, False]
@@ -54,8 +46,8 @@ def test_every_test_is_there_for_the_leading_metric_and_seeds_alone_for_the_rest
     assert not chosen(rows, scope="pairs", metric="nll")
 
 
-def test_every_test_finds_a_planted_difference_of_ten_points(filled: Folder) -> None:
-    rows = chosen(filled.rows("comparisons"), eval_set="test", metric="accuracy", scope="baseline", variant="a")
+def test_every_test_finds_a_planted_difference_of_ten_points(tabled: Folder) -> None:
+    rows = chosen(tabled.rows("comparisons"), eval_set="test", metric="accuracy", scope="baseline", variant="a")
     verdicts = {row["test"]: row["verdict"] for row in rows}
     # six seeds: the smallest p of flipping signs is 2/64, and Holm asks for 5 % / 8
     assert verdicts.pop("permutation") == "no evidence"
@@ -69,10 +61,10 @@ def test_every_test_finds_a_planted_difference_of_ten_points(filled: Folder) -> 
     assert primary["detectable"] < primary["difference"]
 
 
-def test_the_joint_bootstrap_is_that_of_plain_resampling(filled: Folder) -> None:
+def test_the_joint_bootstrap_is_that_of_plain_resampling(tabled: Folder) -> None:
     """Against a loop that draws seeds and rows and counts right answers."""
     (row,) = chosen(
-        filled.rows("comparisons"),
+        tabled.rows("comparisons"),
         eval_set="far",
         metric="accuracy",
         test="hierarchical",
@@ -83,7 +75,7 @@ def test_the_joint_bootstrap_is_that_of_plain_resampling(filled: Folder) -> None
     for method, variant in (("better", "b"), ("plain", "default")):
         for seed in range(SEEDS):
             run = matrix.Run("reviews", "tiny", method, variant, seed).artifact
-            stored = read_table("predictions", filled.places.path("predictions", artifact=run)).to_pylist()
+            stored = read_table("predictions", tabled.places.path("predictions", artifact=run)).to_pylist()
             right[method, seed] = np.array([one["gold"] == one["pred"] for one in stored if one["eval_set"] == "far"])
     generator = np.random.default_rng(0)
     drawn = []
@@ -97,8 +89,8 @@ def test_the_joint_bootstrap_is_that_of_plain_resampling(filled: Folder) -> None
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high), abs=0.1 * (high - low))
 
 
-def test_families_hold_one_kind_of_test_and_adjust_within(filled: Folder) -> None:
-    rows = filled.rows("comparisons")
+def test_families_hold_one_kind_of_test_and_adjust_within(tabled: Folder) -> None:
+    rows = tabled.rows("comparisons")
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         families.setdefault(row["family"], []).append(row)

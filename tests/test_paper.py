@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +19,6 @@ from ftbench.report.paper import paper_latex, paper_markdown
 from ftbench.report.pivot import caption, pivot
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    folder = Folder(tmp_path_factory.mktemp("complete"), small_study())
-    folder.fill()
-    return folder
-
-
-@pytest.fixture
-def folder(filled: Folder, tmp_path: Path) -> Folder:
-    shutil.copytree(filled.root / "results", tmp_path / "results")
-    return Folder(tmp_path, filled.study)
 
 
 def test_numbers_are_means_with_the_t_interval_and_marks_follow_verdicts(folder: Folder) -> None:

@@ -24,20 +24,6 @@ from ftbench.report.leaderboard import boards
 from ftbench.report.terminal import show
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    folder = Folder(tmp_path_factory.mktemp("complete"), small_study())
-    folder.fill()
-    return folder
-
-
-@pytest.fixture
-def folder(filled: Folder, tmp_path: Path) -> Folder:
-    """A copy of the complete folder, to make gaps in."""
-    shutil.copytree(filled.root / "results", tmp_path / "results")
-    return Folder(tmp_path, filled.study)
-
-
 def test_a_complete_study_misses_nothing_and_every_page_says_the_same(folder: Folder) -> None:
     results = folder.finish()
     samples = [row for row in results.missing if row["stage"] == "pretrain_samples"]

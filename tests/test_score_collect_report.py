@@ -16,20 +16,6 @@ from ftbench.report.leaderboard import boards
 from ftbench.tables.store import read_table, write_table
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    folder = Folder(tmp_path_factory.mktemp("complete"), small_study())
-    folder.fill()
-    return folder
-
-
-@pytest.fixture
-def folder(filled: Folder, tmp_path: Path) -> Folder:
-    """A copy of the complete folder, to make gaps in."""
-    shutil.copytree(filled.root / "results", tmp_path / "results")
-    return Folder(tmp_path, filled.study)
-
-
 def test_scores_are_those_of_the_stored_labels_with_an_interval_around_them(folder: Folder) -> None:
     folder.finish()
     run = matrix.Run("reviews", "tiny", "plain", "default", 0).artifact
