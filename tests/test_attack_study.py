@@ -14,6 +14,7 @@ from project import Project, copied
 from ftbench.check import study_problems
 from ftbench.config.load import load_catalogue, load_study
 from ftbench.plan import Plan
+from ftbench.status import cells
 
 ATTACKED = """
 title: Attacked
@@ -103,6 +104,19 @@ def test_texts_that_fool_one_artifact_are_shown_to_all_others(project: Project) 
         assert set(answers.uid) == texts
         wrong = set(answers[answers.gold != answers.pred].uid)
         assert (row.n_texts, row.n, row.fooled) == (len(texts), len(texts & right), len(texts & right & wrong))
+
+
+def test_a_cell_whose_attack_is_gone_is_not_done(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    monkeypatch.delenv("FTBENCH_DATA_ROOT", raising=False)
+    plan = Plan.load(project.study)
+    assert {cell.state for cell in cells(plan)} == {"done"}
+    place = next(iter(plan.attack_places()))
+    record = plan.paths.path("attack", **place)
+    away = record.rename(record.with_name("away"))  # a copy would be younger
+    found = {cell.artifact: (cell.state, cell.stage) for cell in cells(plan) if cell.state != "done"}
+    away.rename(record)
+    assert found == {place["artifact"]: ("to do", "attack")}
 
 
 def test_a_change_of_an_attack_makes_only_its_own_jobs_stale(project: Project) -> None:

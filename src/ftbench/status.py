@@ -1,6 +1,7 @@
 """Where every cell of a study stands, from files alone: no scheduler is asked, so it works anywhere the files are.
 
-A cell is the chain of jobs behind one artifact (train or average, predict, score). `ftbench status` prints it.
+A cell is the chain of jobs behind one artifact (train or average, predict, score, and what the study asks of it beyond
+that: perturbed texts, attacks, rows from outside). `ftbench status` prints it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +39,13 @@ class Cell:
     failed: str = ""  # the job's cell: the artifact, or the data set or model that it waits for in vain
 
 
-def chain(plan: Plan, artifact: str) -> list[tuple[str, dict[str, str], list[Path]]]:
+Link = tuple[str, dict[str, str], list[Path]]
+
+
+def chain(plan: Plan, artifact: str) -> list[Link]:
     """Stages of a cell in order: name, wildcards, and the files that the stage makes."""
     cell = plan.stages.artifacts[artifact]
-    stages: list[tuple[str, dict[str, str], list[Path]]] = []
+    stages: list[Link] = []
     if isinstance(cell, matrix.Run):
         place = {name: str(value) for name, value in cell.__dict__.items()}
         stages.append(("finetune", place, [plan.paths.path("run", **place), plan.paths.path("run_model", **place)]))
@@ -52,7 +57,25 @@ def chain(plan: Plan, artifact: str) -> list[tuple[str, dict[str, str], list[Pat
     if plan.study.perturbations and isinstance(cell, matrix.Run | matrix.SoupCell):
         for stage, name in (("predict_perturbed", "perturbed_predictions"), ("score_perturbed", "perturbations")):
             stages.append((stage, {"artifact": artifact}, [plan.paths.path(name, artifact=artifact)]))
-    return stages
+    return [*stages, *_beyond(plan).get(artifact, [])]
+
+
+@lru_cache(maxsize=1)
+def _beyond(plan: Plan) -> dict[str, list[Link]]:
+    """By artifact: the stages that attack it, ask it about texts that fooled others, and tell rows from outside."""
+    found: dict[str, list[Link]] = {}
+    for place in plan.attack_places():
+        files = [plan.paths.path(name, **place) for name in ("attacks", "attack")]
+        found.setdefault(place["artifact"], []).append(("attack", place, files))
+    for stage, name, wanted in (
+        ("transfer", "transferred", matrix.transfer_targets(plan.study)),
+        ("embed", "features", matrix.embedded(plan.study)),
+        ("detect", "detection", matrix.detected(plan.study)),
+    ):
+        for cell in wanted:
+            link = (stage, {"artifact": cell.artifact}, [plan.paths.path(name, artifact=cell.artifact)])
+            found.setdefault(cell.artifact, []).append(link)
+    return found
 
 
 def cells(plan: Plan, past: Past | None = None) -> Iterator[Cell]:
@@ -66,15 +89,15 @@ def cells(plan: Plan, past: Past | None = None) -> Iterator[Cell]:
         left, state, at, reason, failed = 0.0, "done", "score", "", artifact
         for stage, wildcards, files in chain(plan, artifact):
             job = plan.job(stage, **wildcards)
-            failure = _failure(plan, stage, artifact)
-            old = stale.get(stage, {}).get(artifact) or _older(plan, job)
+            failure = _failure(plan, stage, job.cell)
+            old = stale.get(stage, {}).get(job.cell) or _older(plan, job)
             if all(file.is_file() for file in files) and not old and failure is None and not left:
                 continue
             left += past.seconds(job)
             if state != "done":
                 continue
-            at = stage
-            if f"{stage} {artifact}" in held:
+            at, failed = stage, job.cell
+            if f"{stage} {job.cell}" in held:
                 state = "running"
             elif failure is not None:
                 state, reason = "failed", failure
@@ -100,10 +123,10 @@ def _row(cell: matrix.Artifact) -> str:
     return cell.method if isinstance(cell, matrix.Run) else "base model"
 
 
-def _failure(plan: Plan, stage: str, artifact: str) -> str | None:
+def _failure(plan: Plan, stage: str, cell: str) -> str | None:
     from ftbench.tables.scan import json_object
 
-    content = json_object(plan.paths.failure(stage, artifact))
+    content = json_object(plan.paths.failure(stage, cell))
     return str(content.get("reason", "no reason recorded")) if content else None
 
 

@@ -25,11 +25,11 @@ def explain(plan: Plan, artifact: str) -> Iterator[str]:
     past = Past(plan)
     cell = next(cell for cell in status.cells(plan, past) if cell.artifact == artifact)
     yield f"{artifact}: {cell.state}" + (f" at {cell.stage}: {cell.reason}" if cell.reason else "")
-    for stage, wildcards, _ in status.chain(plan, artifact):
+    for stage, wildcards, files in status.chain(plan, artifact):
         job = plan.job(stage, **wildcards)
         for line in changes(plan, job):
             yield f"  {stage}: {line}"
-        yield from younger_inputs(plan, job)
+        yield from younger_inputs(plan, job, files)
     if cell.state == "failed":
         log = plan.paths.path("log", stage=cell.stage, cell=cell.failed)
         yield f"  last lines of {log}:"
@@ -79,15 +79,10 @@ def differences(before: Any, after: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: {_shown(before)} -> {_shown(after)}"
 
 
-def younger_inputs(plan: Plan, job: PlannedJob) -> Iterator[str]:
-    """Inputs that are younger than what a job made from them."""
+def younger_inputs(plan: Plan, job: PlannedJob, files: list[Path]) -> Iterator[str]:
+    """Inputs that are younger than the files which a job made from them."""
     record = made.file_of(plan.paths.work, job.stage, job.cell)
-    outputs = [
-        file
-        for stage, _, files in (status.chain(plan, job.cell) if job.cell in plan.stages.artifacts else [])
-        for file in files
-        if stage == job.stage and file.is_file()
-    ]
+    outputs = [file for file in files if file.is_file()]
     if not outputs or not record.is_file():
         return
     oldest = min(file.stat().st_mtime_ns for file in outputs)
