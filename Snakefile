@@ -33,7 +33,7 @@ workflow.localrules("all", *PLAN.requirements.local_stages)
 rule all:
     default_target: True
     input:
-        PLAN.targets(),
+        PLAN.targets,
 
 
 include: "workflow/rules/data.smk"

@@ -115,6 +115,20 @@ def test_a_second_workflow_in_the_folder_is_refused_and_the_first_one_ends(proje
     assert project.stale() == {}
 
 
+def test_a_run_that_fails_after_a_change_is_not_replaced_by_what_was_made_before(project: Project) -> None:
+    begins = "        stages = Stages.of(self.config, context)\n        beginning"
+    raising = f"        raise RuntimeError\n{begins}"
+    project.edit("src/ftbench/methods/dps_dense.py", begins, raising)
+    assert project.snakemake(check=False).returncode != 0
+    both = {RUN.format(method="dps_dense", seed=seed) for seed in (0, 1)}
+    expected = {"finetune": both, "predict": both, "score": both, **TABLES}
+    assert project.stale() == expected
+    project.edit("src/ftbench/methods/dps_dense.py", raising, begins)
+    assert project.stale() == expected
+    project.snakemake()
+    assert project.stale() == {}
+
+
 def test_a_method_that_raises_or_diverges_spoils_nothing_else_and_can_be_mended(
     finished: Project, project: Project
 ) -> None:

@@ -97,7 +97,7 @@ def test_a_path_may_ask_for_the_prior_task_by_name(tmp_path: Path) -> None:
     without = changed({**STUDY, "paths": PATHS}, "prior", None)
     configured(tmp_path, without)
     found = study_problems(load_study("small", tmp_path), load_catalogue(tmp_path))
-    assert any("`prior`, which is no set of the task" in line for line in found)
+    assert any("`prior`, which is no labelled set of the task" in line for line in found)
 
 
 def test_the_figure_has_a_point_for_every_position_with_both_scores() -> None:

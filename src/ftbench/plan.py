@@ -70,10 +70,23 @@ class Plan:
         ]
         return shlex.join(words)
 
-    def targets(self) -> list[str]:
-        """The files that `rule all` asks for."""
+    def targets(self, _: Any = None) -> list[str]:
+        """The files that `rule all` asks for: tables, pages, and everything that they were made from but weights.
+
+        Snakemake deletes what a failed job had made before and misses it only where it is asked for: without the files
+        in between, scores of the run before would pass for those of a run that failed. Weights may be deleted by hand
+        once they are predicted with; every job that makes some has a record beside them.
+        """
         names = [self.paths.path("tables", table=table) for table in (*COLLECTED, *COMPARED)]
-        return [str(path) for path in [*names, *(self.paths.path("report", page=page) for page in PAGES)]]
+        names += [self.paths.path("report", page=page) for page in PAGES]
+        if self.study.prior and not self.stages.resolver.prior_is_text:
+            prior = self.study.prior.name
+            names += [self.paths.path("upstream", prior=prior, model=model) for model in self.study.models]
+        read = {Path(path) for job in self.jobs() for path in job.inputs.values()} | {*map(Path, self.collected())}
+        between = (
+            path for path in read if path.suffix in (".json", ".parquet") and path.is_relative_to(self.paths.root)
+        )
+        return [str(path) for path in dict.fromkeys([*names, *sorted(between)])]
 
     def tables(self, names: tuple[str, ...]) -> dict[str, str]:
         """Files of tables, by name."""
