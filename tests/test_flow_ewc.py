@@ -161,7 +161,7 @@ def test_an_untrained_head_is_refused_with_the_reason() -> None:
     context.batches = job.batches.epoch
     losses = prior_head_losses(context)  # the head of a fresh classifier
     with pytest.raises(FtbenchError, match="the head knows nothing, all rows would weigh 1/e"):
-        refuse_untrained(losses, 3)
+        refuse_untrained(losses, math.log(3))
     method.config = Flow.Config(head="prior")
     with pytest.raises(FtbenchError, match="linear_probe"):
         train(job)
@@ -206,7 +206,7 @@ def test_the_verbaliser_reads_the_label_words_at_the_gap(tmp_path: Path) -> None
         last = model(**inputs).logits[0, -1, tokenizer.convert_tokens_to_ids(["w31", "w30", "w32"])]
         assert float(loss) == pytest.approx(-float(last.log_softmax(0)[target].detach()), abs=1e-5)
     for wrong, reason in (({**words, "odd": "w31"}, "same word"), ({"good": "w1"}, "one for each"),
-                          ({**words, "odd": "unheard"}, "one token")):  # fmt: skip
+                          ({**words, "odd": "unheard"}, "no token that the model knows")):  # fmt: skip
         with pytest.raises(FtbenchError, match=reason):
             verbaliser_losses(context, rows, "{text_a} is {mask}", wrong)
 

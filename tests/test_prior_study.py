@@ -57,6 +57,7 @@ def problems(root: Path, study: dict[str, Any]) -> str:
         ("methods.rehearsal", {"use": ["rehearsal", "der"]}, "a second method that rehearses"),
         ("methods.rehearsal", {"settings": {"sampler": "mixcd"}}, "mix_cd"),
         ("methods.rehearsal", {"use": ["flow"], "settings": {"head": "verbaliser"}}, "a word for each label"),
+        ("methods.rehearsal", {"use": ["flow"], "settings": {"level": "token"}}, "under which a text has one loss"),
         ("methods.rehearsal", {"use": ["flow", "focal"]}, "own the criterion"),
     ],
 )

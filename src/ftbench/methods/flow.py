@@ -7,7 +7,9 @@ under the model before fine-tuning; the objective is mean_i w_i CE_i. No prior d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -37,7 +39,10 @@ class Flow(Method):
         " batch)",
         "the linear probe is a logistic regression on mean hidden states, solved to its optimum",
         "the second round of the vision code, which trains the head alone with plain losses, is left out",
-        "weights are per row: a classified text has one loss, so token weights have no meaning here",
+        "`level: token` weighs the tokens of the label words under the verbaliser, and the row's one loss stands for"
+        " the loss of each of them: a classified text has no other supervised tokens",
+        "label words are as many tokens for every label, and a token competes with those of the other labels at its"
+        " place, not with the whole vocabulary",
     )
     cost = Cost(forward=1.0, backward=1.0, memory="8 bytes a training row; one forward pass over them first")
     owns_criterion: ClassVar[bool] = True
@@ -51,11 +56,20 @@ class Flow(Method):
         normalize: Literal["none", "mean1"] = Field(
             "none", description="mean1: divide by the mean weight; without it the learning rate is lowered in effect"
         )
-        tau: float | None = Field(None, gt=0, description="temperature; null: the median loss of the training rows")
+        level: Literal["sequence", "token"] = Field(
+            "sequence",
+            description="what has a weight: a row by the mean loss of its tokens, or each token of its label word by"
+            " its own loss, which needs `head: verbaliser`; the same for words of one token",
+        )
+        tau: float | None = Field(
+            None, gt=0, description="temperature; null: the median loss of the training rows, or of their tokens"
+        )
         template: str = Field(
             "{text_a} {text_b} {mask}", description="of the verbaliser: the text with its gap; {text_b} may stay empty"
         )
-        words: dict[str, str] = Field(default_factory=dict, description="of the verbaliser: label to one word")
+        words: dict[str, str] = Field(
+            default_factory=dict, description="of the verbaliser: label to its word, as many tokens for each label"
+        )
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -68,12 +82,24 @@ class Flow(Method):
         return bool(config.head == "prior")
 
     @classmethod
+    def wants_prior_labels(cls, config: Any) -> bool:
+        """Whether the task's labels have to be the prior task's, in the same order; asked by `ftbench check`."""
+        return cls.wants_prior(config)
+
+    @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
         found = []
         if kind != "classification":
             found.append(f"a {kind}; the weights are defined for cross-entropies")
-        if config.head == "verbaliser" and (len(config.words) < 2 or "{mask}" not in config.template):
-            found.append("`head: verbaliser` without a word for each label under `words`, or without {mask}")
+        if config.head == "verbaliser":
+            found += _template_problems(config.template)
+            if len(config.words) < 2:
+                found.append("`head: verbaliser` without a word for each label under `words`")
+        elif config.level == "token":
+            found.append(
+                f"`level: token` with `head: {config.head}`, under which a text has one loss and no tokens; expected "
+                "`head: verbaliser`, or `level: sequence`"
+            )
         return found
 
     def examples(self, examples: Examples, context: Context) -> Examples:
@@ -81,29 +107,30 @@ class Flow(Method):
         return examples
 
     def prologue(self, context: Context) -> None:
-        from ftbench.training.flow_weights import easy_weights, refuse_untrained, temperature
+        from ftbench.training.flow_weights import row_factors, temperature
 
         if self.weights is not None:
             return
         losses = self.losses(context)
-        refuse_untrained(losses, int(context.model.config.num_labels))  # type: ignore[union-attr,arg-type]
+        if losses.ndim == 2 and self.config.level == "sequence":
+            losses = losses.mean(dim=1)
         self.tau = self.config.tau or temperature(losses)
-        weights = easy_weights(losses, self.tau)
-        if self.config.normalize == "mean1":
-            weights = weights / weights.mean()
-        self.weights = weights.cpu()
+        self.weights = row_factors(losses, self.tau, self.config.normalize).cpu()
 
     def losses(self, context: Context) -> torch.Tensor:
-        """Losses of the training rows (rows,) before fine-tuning, under the head that the settings name."""
-        from ftbench.training.flow_weights import pooled_features, prior_head_losses, probe_losses
-        from ftbench.training.verbaliser import verbaliser_losses
+        """Losses of the training rows (rows,) before fine-tuning, under the head that the settings name; of the
+        verbaliser those of their tokens (rows, tokens). A head that knows nothing is refused."""
+        from ftbench.training.flow_weights import pooled_features, prior_head_losses, probe_losses, refuse_untrained
+        from ftbench.training.verbaliser import guessing_loss, verbaliser_losses
 
-        if self.config.head == "prior":
-            return prior_head_losses(context)
         if self.config.head == "verbaliser":
             assert self.rows is not None
-            return verbaliser_losses(context, self.rows, self.config.template, self.config.words)
-        return probe_losses(*pooled_features(context))
+            tokens = verbaliser_losses(context, self.rows, self.config.template, self.config.words)
+            refuse_untrained(tokens.mean(dim=1), guessing_loss(context, self.config.words))
+            return tokens
+        found = prior_head_losses(context) if self.config.head == "prior" else probe_losses(*pooled_features(context))
+        refuse_untrained(found, math.log(int(context.model.config.num_labels)))  # type: ignore[union-attr,arg-type]
+        return found
 
     def criterion(self, logits: torch.Tensor, batch: Batch, context: Context) -> torch.Tensor:
         import torch
@@ -124,3 +151,18 @@ class Flow(Method):
 
     def load_state_dict(self, state: State) -> None:
         self.weights, self.tau = state["weights"].cpu(), float(state["tau"])
+
+
+def _template_problems(template: str) -> list[str]:
+    """What keeps a template from being filled: no gap or two, no text, or names that nothing fills."""
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        return [f"`template`: `{template}`, which cannot be read ({error}); write a brace of the text twice"]
+    found = [f"`template` with {{{name}}}; expected {{text_a}}, {{text_b}} and {{mask}}" for name in names
+             if name not in ("text_a", "text_b", "mask")]  # fmt: skip
+    if names.count("mask") != 1:
+        found.append(f"`head: verbaliser` with {names.count('mask')} {{mask}} in `template`; expected one")
+    if "text_a" not in names:
+        found.append("`template` without {text_a}, the text to judge")
+    return found

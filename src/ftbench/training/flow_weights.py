@@ -6,7 +6,6 @@ the median loss, so that the median row weighs 1/e whatever the scale of the los
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,18 @@ def temperature(losses: torch.Tensor) -> float:
     if tau < LEAST_TAU:
         warnings.warn("FLOW: more than half of the losses are 0; tau is set to 1e-8", stacklevel=2)
     return max(tau, LEAST_TAU)
+
+
+def row_factors(losses: torch.Tensor, tau: float, normalize: str) -> torch.Tensor:
+    """What each row's loss is multiplied with (rows,), float64: its weight, or the mean of those of its tokens.
+
+    losses: (rows,) of rows or (rows, tokens) of tokens. normalize: `none`, or `mean1` for weights whose mean over all
+    rows or tokens is 1.
+    """
+    weights = easy_weights(losses, tau)
+    if normalize == "mean1":
+        weights = weights / weights.mean()
+    return weights if weights.ndim == 1 else weights.mean(dim=1)
 
 
 def easy_weights(losses: torch.Tensor, tau: float) -> torch.Tensor:
@@ -102,16 +113,16 @@ def pooled_features(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack([found[row] for row in order]), torch.stack([targets[row] for row in order])
 
 
-def refuse_untrained(losses: torch.Tensor, labels: int, spread: float = 0.05) -> None:
-    """Refuse losses that all lie at log C: those of a head that knows nothing, under which all rows weigh 1/e."""
-    chance = math.log(labels)
+def refuse_untrained(losses: torch.Tensor, chance: float, spread: float = 0.05) -> None:
+    """Refuse losses (rows,) that all lie at `chance`, that of guessing (log C): those of a head that knows nothing,
+    under which all rows weigh 1/e."""
     middle = losses.double().quantile(0.5).item()
     width = (losses.double().quantile(0.9) - losses.double().quantile(0.1)).item()
     if abs(middle - chance) < spread * chance and width < 2 * spread * chance:
         raise FtbenchError(
-            f"flow: found losses around {middle:.3f}, which is log {labels} up to {width:.3f}: the head knows nothing, "
-            "all rows would weigh 1/e and the method would only lower the learning rate. Give it a head that was "
-            "trained: `head: linear_probe`, `head: prior` with a trained prior task, or `head: verbaliser`."
+            f"flow: found losses around {middle:.3f}, which is the {chance:.3f} of guessing up to {width:.3f}: the "
+            "head knows nothing, all rows would weigh 1/e and the method would only lower the learning rate. Give it a "
+            "trained head: `head: linear_probe`, `head: prior` with a trained prior task, or `head: verbaliser`."
         )
 
 
