@@ -11,7 +11,7 @@ from typing import Any
 from ftbench import matrix
 from ftbench.check_attacks import attack_problems
 from ftbench.check_perturbations import check_perturbation
-from ftbench.check_prior import check_prior
+from ftbench.check_prior import check_prior, check_prior_labels
 from ftbench.config.dataset import TRAINED_KINDS, Split
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.load import Catalogue, LoadedStudy
@@ -155,6 +155,9 @@ def _check_setting(
         config = factory.Config.model_validate(plug.config)
         if factory.wants_prior(config) and resolver.study.prior is None:
             found.add(place, f"`{plug.name}` in a study without `prior`", "a prior task to take rows from")
+        known = resolver.study.prior and {dataset, resolver.study.prior.dataset} <= set(resolver.catalogue.datasets)
+        if known and getattr(factory, "wants_prior_labels", lambda _: False)(config):
+            check_prior_labels(found, resolver, task, plug.name, place)
         for reason in factory.check(config, training, kind, others):
             found.add(place, reason)
 

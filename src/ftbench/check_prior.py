@@ -33,6 +33,19 @@ def check_prior(found: Problems, resolver: Resolver) -> None:
                     f"`{prior.pool}` of `{prior.dataset}`, which `tasks.{task}.evaluate.{name}` evaluates",
                     "rows that no set evaluates: the pool is trained on",
                 )
+        for key, split in (("train", wanted.train.split), ("select", wanted.select.split)):
+            if (wanted.train.dataset, split) == (prior.dataset, prior.evaluation):
+                found.add(
+                    "prior.evaluation",
+                    f"`{prior.evaluation}` of `{prior.dataset}`, the split of `tasks.{task}.{key}`",
+                    "rows that no run is trained or selected on",
+                )
+        if (wanted.train.dataset, wanted.select.split) == (prior.dataset, prior.pool):
+            found.add(
+                "prior.pool",
+                f"`{prior.pool}` of `{prior.dataset}`, which `tasks.{task}.select` selects on",
+                "rows that nothing is selected on: the pool is trained on",
+            )
         labels = resolver.space(task)[1]
         if prior.head == "shared" and labels != list(entry.labels):
             found.add(
@@ -42,6 +55,20 @@ def check_prior(found: Problems, resolver: Resolver) -> None:
                 "Use `head: separate`, or a data set with these labels.",
             )
     _check_kind(found, study, prior, entry)
+
+
+def check_prior_labels(found: Problems, resolver: Resolver, task: str, name: str, place: str) -> None:
+    """A method that judges the task's rows with the prior task's head needs the task's labels there."""
+    entry, labels = resolver.prior_entry, resolver.space(task)[1]
+    if entry is None or (entry.kind == resolver.space(task)[0] and list(entry.labels) == labels):
+        return
+    has = f"the labels {list(entry.labels)}" if entry.labels else f"no labels ({entry.kind})"
+    found.add(
+        place,
+        f"`{name}` with the prior task's head, which has {has}, and {labels} of `{task}`",
+        "the same labels in the same order; there is no map for a head",
+        "Use `head: linear_probe`, or a prior set with these labels.",
+    )
 
 
 def _check_kind(found: Problems, study: Study, prior: Prior, entry: DatasetEntry) -> None:
