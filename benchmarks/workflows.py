@@ -22,7 +22,8 @@ from materials import CHECKOUT
 METHODS = ("vanilla", "linear_probe", "dps_dense", "dps_mix")
 SEEDS = 19
 TASKS = 2
-KEPT = ("input", "output")  # what a bare rule keeps of ours
+# what a bare rule keeps of ours; without the constraints two rules would be tried for every file of predictions
+KEPT = ("input", "output", "wildcard_constraints")
 
 HEAD = """import json
 
@@ -86,7 +87,7 @@ def _recorded(folder: Path) -> tuple[Any, dict[str, dict[str, dict[str, str]]]]:
 
 def bare_copy(ours: Path, bare: Path) -> int:
     """Write the bare workflow of the study in `ours`; returns its number of jobs."""
-    from ftbench.paths import WILDCARDS
+    from ftbench.paths import COMBINED, WEIGHTED, WILDCARDS
 
     plan, seen = _recorded(ours)
     bare.mkdir()
@@ -94,7 +95,7 @@ def bare_copy(ours: Path, bare: Path) -> int:
     (bare / "jobs.json").write_text(json.dumps({**seen, "collected": plan.collected(), "all": plan.targets()}))
     text = [
         HEAD,
-        f"wildcard_constraints:\n    **{WILDCARDS!r},\n",
+        f"WEIGHTED, COMBINED = {WEIGHTED!r}, {COMBINED!r}\n\n\nwildcard_constraints:\n    **{WILDCARDS!r},\n",
         '\n\nlocalrules:\n    all,\n\n\nrule all:\n    input:\n        JOBS["all"],\n',
     ]
     for file in sorted((ours / "workflow" / "rules").glob("*.smk")):

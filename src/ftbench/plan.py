@@ -82,11 +82,10 @@ class Plan:
         if self.study.prior and not self.stages.resolver.prior_is_text:
             prior = self.study.prior.name
             names += [self.paths.path("upstream", prior=prior, model=model) for model in self.study.models]
-        read = {Path(path) for job in self.jobs() for path in job.inputs.values()} | {*map(Path, self.collected())}
-        between = (
-            path for path in read if path.suffix in (".json", ".parquet") and path.is_relative_to(self.paths.root)
-        )
-        return [str(path) for path in dict.fromkeys([*names, *sorted(between)])]
+        read = {path for job in self.jobs() for path in job.inputs.values()} | {*self.collected()}
+        own = f"{self.paths.root}/"  # texts, not paths: there are thousands
+        between = (path for path in read if path.endswith((".json", ".parquet")) and path.startswith(own))
+        return list(dict.fromkeys([*map(str, names), *sorted(between)]))
 
     def tables(self, names: tuple[str, ...]) -> dict[str, str]:
         """Files of tables, by name."""
@@ -107,7 +106,7 @@ class Plan:
 
     def resources(self, stage: str) -> dict[str, Callable[..., int | str | None] | int]:
         """Memory, time and GPUs that the jobs of a stage ask for, growing with the attempt."""
-        return self.requirements.resources(lambda wildcards: self.job(stage, **dict(wildcards.items())))
+        return self.requirements.resources(stage, lambda wildcards: self.job(stage, **dict(wildcards.items())))
 
     def threads(self, stage: str) -> Callable[[Any], int]:
         """Cores for the jobs of a stage: one for each of its processes on a machine."""

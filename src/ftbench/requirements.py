@@ -24,6 +24,7 @@ GPU_STAGES = (
     "base", "upstream", "pretrain_samples", "finetune", "soup", "path", "predict", "shift", "predict_perturbed",
     "attack", "transfer", "embed",
 )  # fmt: skip
+TRAINING_STAGES = ("finetune", "trial")  # those that several processes, and machines, may share
 LOCAL_STAGES = ("fetch", "prepare", "split", "tune", "collect", "compare", "report")  # short, or need the network
 
 UNKNOWN_PARAMETERS = 125e6  # of a model whose entry does not say: a base-size encoder
@@ -60,11 +61,16 @@ class Requirements:
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
+        # with the job itself, so that no other one can get its number
+        self._known: dict[int, tuple[PlannedJob, Requirement]] = {}
 
-    def resources(self, job: Callable[[Any], PlannedJob]) -> dict[str, Callable[..., int | str | None] | int]:
+    def resources(
+        self, stage: str, job: Callable[[Any], PlannedJob]
+    ) -> dict[str, Callable[..., int | str | None] | int]:
         """Resource functions of a rule; `job` gives the planned job for wildcards. What is None is not asked for.
 
         `at_once` is 1 for every job: a profile that allows one at once runs the cells of an allocation in turn.
+        Snakemake calls each function for each job, so what is the same for all jobs of a stage is a number or left out.
         """
 
         def asked(wildcards: Any) -> Requirement:
@@ -80,15 +86,19 @@ class Requirements:
             needed = asked(wildcards)
             return needed.nodes if needed.processes > 1 else None
 
-        return {
+        found: dict[str, Callable[..., int | str | None] | int] = {
             "mem_mb": lambda wildcards, attempt: asked(wildcards).memory_mb * attempt,
             "runtime": lambda wildcards, attempt: asked(wildcards).minutes * attempt,
-            "gpu": lambda wildcards: None if each(wildcards) else asked(wildcards).gpu,
-            "gres": each,
-            "nodes": together,
-            "gpu_memory_mb": lambda wildcards: asked(wildcards).gpu_memory_mb,
+            "gpu": 0,
+            "gpu_memory_mb": 0,
             "at_once": 1,
         }
+        if stage in (*GPU_STAGES, *TRAINING_STAGES):
+            found["gpu"] = lambda wildcards: None if each(wildcards) else asked(wildcards).gpu
+            found["gpu_memory_mb"] = lambda wildcards: asked(wildcards).gpu_memory_mb
+        if stage in TRAINING_STAGES:
+            found |= {"gres": each, "nodes": together}
+        return found
 
     def threads(self, job: Callable[[Any], PlannedJob]) -> Callable[[Any], int]:
         """One for each process that a training runs on one machine; a profile may set more."""
@@ -100,6 +110,12 @@ class Requirements:
         return processes
 
     def of(self, job: PlannedJob) -> Requirement:
+        """What one job needs at its first attempt; worked out once for each job."""
+        if id(job) not in self._known:
+            self._known[id(job)] = job, self._of(job)
+        return self._known[id(job)][1]
+
+    def _of(self, job: PlannedJob) -> Requirement:
         model = getattr(job.spec, "model", None) or self._model_of(job)
         parameters = self.parameters(model) if model else 0.0
         weights = 4 * parameters / 1e6  # MB, in single precision
