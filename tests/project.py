@@ -70,6 +70,18 @@ soups:
   greedy: {recipe: greedy, methods: [vanilla]}
 """
 
+# of dps_dense: its steps take their time while a file says so, for faults that have to come in the middle of a training
+STEP = """
+    def after_step(self, context: Context) -> None:
+"""
+SLOW_STEP = f"""{STEP}\
+        import time
+        from pathlib import Path
+
+        if Path("slow").exists():
+            time.sleep(float(Path("slow").read_text()))
+"""
+
 
 @dataclass(frozen=True)
 class Project:
@@ -123,6 +135,12 @@ class Project:
         text = path.read_text()
         assert old in text, f"{file} does not hold {old!r}"
         path.write_text(text.replace(old, new, 1))
+
+    def slow_steps(self, seconds: float) -> Path:
+        """Make every step of dps_dense take so long, with the same weights; gives the file that keeps it so."""
+        self.edit("src/ftbench/methods/dps_dense.py", STEP, SLOW_STEP)
+        (self.folder / "slow").write_text(str(seconds))
+        return self.folder / "slow"
 
     @property
     def results(self) -> Path:

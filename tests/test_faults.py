@@ -13,13 +13,6 @@ from training_job import PATIENCE, wait_for
 
 RUN = "runs/reviews/smoke_encoder/{method}/default/s{seed}"
 TABLES = {"collect": {"study"}, "compare": {"study"}, "report": {"study"}}
-SLOW = """
-    def after_step(self, context: Context) -> None:
-        import time
-
-        time.sleep(0.2)
-
-    def gradients_ready(self"""
 CRASHING = '''
 from ftbench.methods.base import Context, Method
 
@@ -71,7 +64,7 @@ def test_a_killed_workflow_leaves_nothing_running_and_the_next_call_goes_on_to_t
     finished: Project, project: Project
 ) -> None:
     # slow steps: the kill must come while both seeds train
-    project.edit("src/ftbench/methods/dps_dense.py", "\n    def gradients_ready(self", SLOW)
+    project.slow_steps(0.2)
     driver = started(project, FTBENCH_CHECKPOINT_SECONDS="0")
     wait_for("both seeds at work", lambda: len(found := steps(project)) == 2 and min(found) >= 3)
     driver.kill()

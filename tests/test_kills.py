@@ -19,14 +19,6 @@ from test_faults import processes, started, table
 from training_job import PATIENCE, wait_for
 
 KILLS = int(os.environ.get("FTBENCH_KILLS", "3"))
-# a training long enough to be met, and a change of the source that makes it run again with the same weights
-SLOW = """
-    def after_step(self, context: Context) -> None:
-        import time
-
-        time.sleep(0.05)
-
-    def gradients_ready(self"""
 
 
 def victims(project: Project) -> list[psutil.Process]:
@@ -40,7 +32,8 @@ def victims(project: Project) -> list[psutil.Process]:
 
 
 def test_random_kills_change_no_weight_and_no_table(finished: Project, project: Project) -> None:
-    project.edit("src/ftbench/methods/dps_dense.py", "\n    def gradients_ready(self", SLOW)
+    # a training long enough to be met, and a change of the source that makes it run again with the same weights
+    project.slow_steps(0.05)
     vanilla = project.results / "predictions/runs/reviews/smoke_encoder/vanilla/default"
     for file in ("s0/metrics", "s1/metrics", "s1/predictions"):  # a score and a prediction to be made as well
         (vanilla / f"{file}.parquet").unlink()

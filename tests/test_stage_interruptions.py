@@ -17,6 +17,7 @@ from sketch import BOTH, STAGE, arguments, failure, left, no_failure, sketch_sta
 
 from ftbench.outputs import Outputs, Stopped
 from ftbench.stage import STOPPED, main
+from ftbench.training.weights import save_weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -206,13 +207,18 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_and_no_rest(small_
 # results removed under a running job
 
 
+@pytest.mark.parametrize("weights", [False, True])  # safetensors has an error of its own
 def test_a_folder_of_results_that_is_removed_under_a_job_is_told_and_the_next_run_makes_it_anew(
-    stage: Any, tmp_path: Path
+    stage: Any, tmp_path: Path, weights: bool
 ) -> None:
     import shutil
 
     def run(spec: Any, inputs: Mapping[str, Path], outputs: Outputs) -> None:
+        import torch
+
         shutil.rmtree(tmp_path / "out")
+        if weights:
+            save_weights({"one": torch.ones(3)}, outputs["model"])
         write_both(spec, inputs, outputs)
 
     stage(run)

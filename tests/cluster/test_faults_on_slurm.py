@@ -21,16 +21,6 @@ from training_job import TrainingJob
 pytestmark = pytest.mark.skipif("FTBENCH_CLUSTER" not in os.environ, reason="takes many minutes: `make faults` runs it")
 
 METHOD, SETTINGS = "dps_dense", {"update_ratio": 0.2}
-# steps that take their time while a file says so: a fault has to come in the middle of a training
-SLOW = """
-    def after_step(self, context: Context) -> None:
-        import time
-        from pathlib import Path
-
-        if Path("slow").exists():
-            time.sleep(float(Path("slow").read_text()))
-
-    def gradients_ready(self"""
 
 # a device whose memory holds a quarter of a batch
 NARROW = """
@@ -52,13 +42,6 @@ def _narrow() -> None:
 
 _narrow()
 """
-
-
-def slowed(project: Project, seconds: float) -> Path:
-    """Make the method's steps take so long; gives the file that keeps them so."""
-    project.edit("src/ftbench/methods/dps_dense.py", "\n    def gradients_ready(self", SLOW)
-    (project.folder / "slow").write_text(str(seconds))
-    return project.folder / "slow"
 
 
 class Training:
@@ -107,7 +90,7 @@ class Training:
 def test_a_training_that_is_preempted_loses_its_node_and_is_told_to_stop_ends_with_the_same_weights(
     finished: Project, project: Project, slurm: Loopback, tmp_path: Path
 ) -> None:
-    slow = slowed(project, 1.0)
+    slow = project.slow_steps(1.0)
     training = Training(TrainingJob(project, tmp_path / "job", METHOD, SETTINGS), slurm)
     training.job.folder.mkdir()
     training.submit("preempt")
@@ -149,7 +132,7 @@ def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_it
     finished: Project, fresh: Submitting
 ) -> None:
     slurm = fresh.slurm
-    slow = slowed(fresh, 3.0)  # longer than the time limit in all
+    slow = fresh.slow_steps(3.0)  # longer than the time limit in all
     before = {job["JobID"] for job in slurm.accounted()}
     # far too little memory at first; no process shared between cells, so that each one's memory is counted
     words = ("--retries", "4", "--set-resources", "finetune:mem_mb=300 if attempt == 1 else 2500")
@@ -229,7 +212,7 @@ def test_a_full_disk_ends_a_cell_with_its_reason_and_the_next_call_makes_it(
 def test_an_output_folder_that_is_removed_under_a_running_job_is_made_again(
     finished: Project, fresh: Submitting
 ) -> None:
-    slow = slowed(fresh, 0.5)
+    slow = fresh.slow_steps(0.5)
     with fresh.submitting("--", *fresh.runs(METHOD, seeds=1), FTBENCH_CHECKPOINT_SECONDS="0") as driver:
         until("the third step", lambda: max(fresh.steps(), default=0) >= 3, 400)
         shutil.rmtree(fresh.cell(METHOD, 0).parents[2])
