@@ -91,7 +91,7 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
         text = answers.get(words[0])
         return subprocess.CompletedProcess(words, text is None, text or "", "" if text else "sbatch: error: no account")
 
-    monkeypatch.setattr(cluster, "_run", run)
+    monkeypatch.setattr(cluster, "run", run)
     monkeypatch.setattr(cluster.profiles, "found", lambda: tmp_path)
     (tmp_path / "profile.yaml").write_text("executor: slurm\n")
     return answers

@@ -78,6 +78,29 @@ def test_the_bare_name_works_in_a_dry_run_that_would_submit_to_slurm(project: Pr
     assert "Group job cells_per_job" in text
 
 
+def test_cells_of_a_tuned_study_share_allocations_that_do_not_wait_for_themselves(
+    project: Project, tmp_path: Path
+) -> None:
+    tuning = "\ntuning:\n  n_variants: 2\n  spaces:\n    vanilla: {training.learning_rate: [0.001, 0.01]}\nsoups:"
+    project.edit("config/studies/smoke.yaml", "\nsoups:", tuning)
+    link(project.folder, {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)})
+    told = project.run(
+        "snakemake", "--profile", "slurm", "--dry-run", "--config", "study=smoke", "--group-components",
+        "cells_per_job=8", "trials_per_job=8", "evaluation=8", XDG_CONFIG_HOME=str(tmp_path),
+    )  # fmt: skip
+    assert "Group job trials_per_job" in told.stdout + told.stderr
+
+
+def test_groups_name_rules_and_hold_all_that_is_done_for_every_artifact() -> None:
+    text = "\n".join(file.read_text() for file in (CHECKOUT / "workflow" / "rules").glob("*.smk"))
+    outputs = dict(re.findall(r"^rule (\w+):.*?message:\n(.*?)\n", text, re.M | re.S))
+    content = yaml.safe_load((SLURM / "profile.yaml").read_text())
+    groups = dict(item.split("=") for item in content["groups"])
+    assert set(groups) <= set(outputs)
+    assert {rule for rule, message in outputs.items() if "{wildcards.artifact}" in message} <= set(groups)
+    assert set(groups.values()) == {item.split("=")[0] for item in content["group-components"]}
+
+
 def test_the_profile_and_its_commented_parts_and_the_partition_map_are_yaml() -> None:
     text = (SLURM / "profile.yaml").read_text()
     content = yaml.safe_load(text)

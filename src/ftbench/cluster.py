@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -26,7 +27,7 @@ def examine_cluster(plan: Plan | None) -> Iterator[Finding]:
     if not shutil.which("sbatch"):
         yield Finding("slurm", "note", "no sbatch on this machine", "on a cluster, run this where jobs are submitted")
         return
-    told = _run("sinfo", "-h", "-o", "%P|%G|%l|%m|%c|%a")
+    told = run("sinfo", "-h", "-o", "%P|%G|%l|%m|%c|%a")
     if told.returncode:
         yield Finding("slurm", "problem", f"gives no answer: {told.stderr.strip()[:200]}", "ask who runs the cluster")
         return
@@ -50,13 +51,11 @@ def _profile(partitions: dict[str, str]) -> Iterator[Finding]:
 
     from ftbench.doctor import Finding
 
-    place = profiles.found()
+    place, content = _profile_content()
     if place is None:
         yield Finding("profile", "problem", "`snakemake --profile slurm` would find none", "make setup")
         return
     yield Finding("profile", "good", f"`snakemake --profile slurm` uses {place.resolve()}")
-    file = next((place / name for name in profiles.FILES if (place / name).is_file()), None)
-    content: dict[str, Any] = yaml.safe_load(file.read_text()) or {} if file else {}
     if map_name := content.get("slurm-partition-config"):
         listed = place / str(map_name)
         if not listed.is_file():
@@ -82,16 +81,39 @@ def request(plan: Plan) -> list[str]:
 
 def _defaults() -> list[str]:
     """Account and partition that the profile gives to every job."""
+    pairs = _default_resources()
+    options = {"slurm_account": "--account", "slurm_partition": "--partition"}
+    return [f"{option}={pairs[key]}" for key, option in options.items() if key in pairs]
+
+
+def partitions_of_profile() -> list[str]:
+    """Partitions that the profile names: its default one, else those of its map that have a GPU."""
+    import yaml
+
+    if name := _default_resources().get("slurm_partition"):
+        return [str(name)]
+    place, content = _profile_content()
+    listed = place / str(content.get("slurm-partition-config")) if place else None
+    if listed is None or not listed.is_file():
+        return []
+    named = (yaml.safe_load(listed.read_text()) or {}).get("partitions", {})
+    return [name for name, limits in named.items() if (limits or {}).get("max_gpu")]
+
+
+def _default_resources() -> dict[str, Any]:
+    given: Any = _profile_content()[1].get("default-resources")
+    if isinstance(given, dict):
+        return given
+    return dict(str(item).split("=", 1) for item in given or [] if "=" in str(item))
+
+
+def _profile_content() -> tuple[Path | None, dict[str, Any]]:
+    """The folder of the profile that `--profile slurm` means, and what it says."""
     import yaml
 
     place = profiles.found()
     file = place and next((place / name for name in profiles.FILES if (place / name).is_file()), None)
-    given: Any = (yaml.safe_load(Path(file).read_text()) or {}).get("default-resources") if file else None
-    pairs = (
-        given if isinstance(given, dict) else dict(str(item).split("=", 1) for item in given or [] if "=" in str(item))
-    )
-    options = {"slurm_account": "--account", "slurm_partition": "--partition"}
-    return [f"{option}={pairs[key]}" for key, option in options.items() if key in pairs]
+    return place, (yaml.safe_load(file.read_text()) or {}) if file else {}
 
 
 def _gpu_job(plan: Plan) -> Iterator[Finding]:
@@ -100,7 +122,7 @@ def _gpu_job(plan: Plan) -> Iterator[Finding]:
 
     words = request(plan)
     shown = shlex.join(words)
-    told = _run(words[0], "--test-only", *words[1:], "--wrap", "true")
+    told = run(words[0], "--test-only", *words[1:], "--wrap", "true")
     answer = (told.stderr or told.stdout).strip().splitlines()
     text = re.sub(r"^sbatch: (error: )?", "", answer[-1]) if answer else ""
     if told.returncode:
@@ -110,10 +132,12 @@ def _gpu_job(plan: Plan) -> Iterator[Finding]:
         yield Finding("gpu job", "good", f"{shown} would be taken: {text}")
 
 
-def _run(*words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """A command of the scheduler and what it printed; one that is not there or does not answer has failed."""
     try:
         return subprocess.run(  # noqa: S603
-            words, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
+            words, capture_output=True, text=True, timeout=SECONDS, check=False,
+            env={**os.environ, "SLURM_TIME_FORMAT": "standard"},
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         return subprocess.CompletedProcess(words, 1, "", str(error))

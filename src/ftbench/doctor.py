@@ -23,6 +23,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ftbench.plan import Plan
+from ftbench.quota import quotas
 
 SECONDS = 5  # of patience with the network and with commands
 FEATURES = {"avx2": "float32", "avx512f": "float32", "avx512_bf16": "bf16", "amx_bf16": "bf16"}  # flag to what it helps
@@ -120,13 +121,18 @@ def _disk(plan: Plan | None) -> Iterator[Finding]:
     text = f"{free / 1e3:.1f} GB free for {place.absolute()}"
     if plan:
         text += f"; {plan.loaded.name} writes about {needed / 1e3:.1f} GB of weights"
-    if free < needed * 1.2 + 500:
+    wanted = needed * 1.2 + 500
+    if free < wanted:
         yield Finding("disk", "problem", text, "free some space, or link `results` to a larger disk")
     else:
         yield Finding("disk", "good", text)
-    quota = _told("quota", "-s") if shutil.which("quota") else None
-    if quota and "*" in quota:  # the sign of a limit that is exceeded
-        yield Finding("disk", "problem", "a quota is exceeded", "quota -s shows which one")
+    for one in quotas(place):
+        text = f"{one.of}: {one.used_mb / 1e3:.1f} of {one.limit_mb / 1e3:.1f} GB used on {one.file_system}"
+        if one.limit_mb - one.used_mb < wanted:
+            text += f"; {plan.loaded.name} writes about {needed / 1e3:.1f} GB of weights" if plan else ""
+            yield Finding("quota", "problem", text, "free some space, ask for more, or link `results` to another disk")
+        else:
+            yield Finding("quota", "good", text)
 
 
 def _file_locks(folder: Path) -> Finding:

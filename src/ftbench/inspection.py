@@ -110,6 +110,7 @@ def print_cost(planned: Plan, workers: int) -> None:
     from rich.table import Table
 
     from ftbench.cost import costs, span
+    from ftbench.queueing import stages_in_queue, waiting
     from ftbench.status import duration
 
     found = list(costs(planned))
@@ -126,3 +127,12 @@ def print_cost(planned: Plan, workers: int) -> None:
     whole = duration(span(planned, workers))
     text = f"{sum(one.jobs for one in found)} jobs, {gpu_hours:.1f} GPU hours, {gigabytes:.1f} GB of weights; "
     console.print(f"{text}about {whole} with {workers} at a time, waiting for machines not counted", highlight=False)
+    queue, stages = waiting(planned), stages_in_queue(planned)
+    if queue.seconds is None:
+        text = f"waiting in a queue: unknown ({queue.basis})"
+    else:
+        text = (
+            f"waiting in a queue: about {duration(queue.seconds)} for a job, {duration(queue.seconds * stages)} for "
+            f"{stages} stages one after the other ({queue.basis})"
+        )
+    console.print(text, highlight=False, soft_wrap=True)
