@@ -94,6 +94,8 @@ def test_scores_follow_their_formulas_written_out() -> None:
     brute = np.sort(np.linalg.norm(unit[1][:, None] - unit[0][None], axis=2), axis=1)
     np.testing.assert_allclose(nearest_distance(train, test, 4), brute[:, 3], atol=1e-9)
     assert (neighbours_used(90, 50), neighbours_used(10_000, 50)) == (9, 50)
+    assert (neighbours_used(1500, 50), neighbours_used(1500, 50, 10), neighbours_used(1500, 4, 10)) == (38, 10, 4)
+    assert neighbours_used(1, 50, 1) == 1
     np.testing.assert_allclose(nearest_distance(train, test, 50), brute[:, 8], atol=1e-9)
 
 
@@ -137,8 +139,8 @@ def stored(file: Path, scores: dict[str, Values]) -> None:
     write_table("predictions", rows, file, {"labels": ["a", "b"]})
 
 
-def detected(folder: Path, scores: dict[str, Values], **changes: Any) -> list[dict[str, Any]]:
-    stored(folder / "predictions.parquet", scores)
+def detected(folder: Path, given: dict[str, Values], **changes: Any) -> list[dict[str, Any]]:
+    stored(folder / "predictions.parquet", given)
     spec = detect.Spec.model_validate(
         {"artifact": "runs/a", "study": "s", "task": "t", "model": "m", "artifact_kind": "run", "inside": "test",
          "outside": ["far"], "scores": ["max_logit"], "temperature": 1.0, "neighbours": 50, "accepted": 0.9,
@@ -165,6 +167,44 @@ def test_scores_that_are_no_numbers_give_nulls_with_the_reason(tmp_path: Path) -
     (row,) = detected(tmp_path, {"select": np.arange(5.0), "test": np.arange(4.0), "far": far})
     assert row["auroc"] is None
     assert row["reason"] == "1 rows of `far` have no finite score"
+
+
+def many_labels(folder: Path, rows: int) -> None:
+    """Features of 60 labels around directions of their own, `rows` training rows each; outside: between two labels."""
+    draw = np.random.default_rng(0)
+    centres = np.linalg.qr(draw.normal(size=(64, 64)))[0][:60]
+    pairs = centres[draw.integers(0, 30, 200)] + centres[draw.integers(30, 60, 200)]
+    sets = {
+        "train": np.repeat(centres, rows, axis=0),
+        "select": centres[draw.integers(0, 60, 100)],
+        "test": centres[draw.integers(0, 60, 200)],
+        "far": pairs / np.sqrt(2),
+    }
+    found = [
+        {"artifact_id": "runs/a", "eval_set": name, "uid": f"{name}{number}", "feature": list(row),
+         "label": f"l{number // rows:02d}" if name == "train" else None}
+        for name, centre in sets.items()
+        for number, row in enumerate(centre + draw.normal(scale=0.05, size=centre.shape))
+    ]  # fmt: skip
+    write_table("features", found, folder / "features.parquet")
+
+
+def test_no_more_neighbours_are_asked_than_the_smallest_label_has_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many_labels(tmp_path, 6)
+    logits = {"select": np.arange(100.0), "test": np.arange(200.0), "far": np.arange(200.0)}
+    (row,) = detected(tmp_path, logits, scores=["knn"])
+    assert (row["neighbours"], row["n_train"]) == (6, 360)  # the root of the rows alone would be 18
+    assert row["auroc"] > 0.95
+    assert "K is 6 instead of 50" in capsys.readouterr().out
+    table = read_table("features", tmp_path / "features.parquet").to_pandas()
+    train, test, far = (np.stack(table[table.eval_set == name]["feature"]) for name in ("train", "test", "far"))
+    asked = separation(nearest_distance(train, test, 18), nearest_distance(train, far, 18))
+    assert asked.auroc < 0.5  # worse than guessing: the fault that the limit is against
+    (row,) = detected(tmp_path, logits, scores=["knn"], neighbours=5)
+    assert row["neighbours"] == 5
+    assert "K is" not in capsys.readouterr().out
 
 
 def test_an_outside_set_that_cannot_be_had_has_its_reason_and_hides_no_other(tmp_path: Path) -> None:

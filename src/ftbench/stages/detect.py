@@ -115,6 +115,8 @@ def _scores(spec: Spec, inputs: Mapping[str, Path]) -> Iterator[Scored]:
 
 
 def _of_features(spec: Spec, file: Path) -> Iterator[Scored]:
+    import numpy as np
+
     from ftbench.statistics.outlier_scores import Gaussians, nearest_distance, neighbours_used
     from ftbench.tables.store import read_table
 
@@ -125,8 +127,16 @@ def _of_features(spec: Spec, file: Path) -> Iterator[Scored]:
     gaussians = Gaussians(train, labels) if {"mahalanobis", "relative_mahalanobis"} & set(spec.scores) else None
     for name in spec.scores:
         if name == "knn":
-            values = _each(partial(nearest_distance, train, neighbours=spec.neighbours), features)
-            yield name, values, {**used, "neighbours": neighbours_used(len(train), spec.neighbours)}
+            least = int(np.bincount(labels).min())
+            kept = neighbours_used(len(train), spec.neighbours, least)
+            if kept < spec.neighbours:
+                print(
+                    f"knn: K is {kept} instead of {spec.neighbours}: at most the root of the training rows"
+                    f" ({len(train)}), and no more than the smallest label has ({least})",
+                    flush=True,
+                )
+            values = _each(partial(nearest_distance, train, neighbours=kept), features)
+            yield name, values, {**used, "neighbours": kept}
         elif name in FROM_FEATURES:
             yield name, _each(getattr(gaussians, name), features), used
 

@@ -99,11 +99,15 @@ def nearest_distance(train: NDArray[np.float64], features: NDArray[np.float64], 
     return found
 
 
-def neighbours_used(rows: int, neighbours: int) -> int:
-    """K for a training set of some rows: K neighbours of a small set would be most of it."""
+def neighbours_used(rows: int, neighbours: int, smallest: int | None = None) -> int:
+    """K for a training set of some rows, of which the smallest label has `smallest`: at most the root of the rows.
+
+    Nor is it more than the smallest label has: a row of the task would then be as far from its K-th neighbour as from
+    another label, and rows from outside, between the labels, nearer than those of the task.
+    """
     import math
 
-    return max(1, min(neighbours, math.isqrt(rows)))
+    return max(1, min(neighbours, math.isqrt(rows), rows if smallest is None else smallest))
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
