@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from opened import Memory, merge
+from safetensors.torch import load_file
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import validated
@@ -167,23 +168,27 @@ def rows_of(inputs: torch.Tensor, size: int) -> list[Batch]:
     return [Batch({"x": part}, None, np.arange(len(part))) for part in inputs.split(size)]
 
 
-def test_the_fisher_information_of_a_linear_softmax_is_the_one_on_paper() -> None:
+def test_the_fisher_information_of_a_linear_softmax_is_the_one_on_paper(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(1)
     weight, inputs = torch.randn(3, 4, generator=generator), torch.randn(6, 4, generator=generator)
-    found = fisher_diagonal(Linear(weight), rows_of(inputs, 1), "classification")["layer.weight"]
+    file = tmp_path / "information.safetensors"
+    found = fisher_diagonal(Linear(weight), rows_of(inputs, 1), "classification", file)["layer.weight"]
     chances = (inputs @ weight.T).softmax(1)
     # d log p_c / d W[a, b] = (1[a = c] - p_a) x_b, so F[a, b] = mean_x p_a (1 - p_a) x_b^2
     expected = torch.einsum("na,nb->ab", chances * (1 - chances), inputs**2) / len(inputs)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
-    squared = fisher_diagonal(Linear(weight[:1]), rows_of(inputs, 1), "regression")["layer.weight"]
+    torch.testing.assert_close(load_file(file), {"layer.weight": found}, atol=0, rtol=0)
+    squared = fisher_diagonal(Linear(weight[:1]), rows_of(inputs, 1), "regression", file)["layer.weight"]
     torch.testing.assert_close(squared, (inputs**2).mean(0, keepdim=True), atol=1e-6, rtol=1e-5)
 
 
-def test_products_of_inputs_are_those_of_all_rows_however_they_are_batched() -> None:
+def test_products_of_inputs_are_those_of_all_rows_however_they_are_batched(tmp_path: Path) -> None:
     inputs = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
     for size in (1, 3, 10):
-        found = input_grams(Linear(torch.zeros(2, 4)), rows_of(inputs, size))["layer.weight"]
+        file = tmp_path / f"{size}.safetensors"
+        found = input_grams(Linear(torch.zeros(2, 4)), rows_of(inputs, size), file)["layer.weight"]
         torch.testing.assert_close(found, inputs.T @ inputs / 10)
+        torch.testing.assert_close(load_file(file), {"layer.weight": found}, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("transposed", [False, True])

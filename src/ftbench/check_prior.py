@@ -33,11 +33,11 @@ def check_prior(found: Problems, resolver: Resolver) -> None:
                     f"`{prior.pool}` of `{prior.dataset}`, which `tasks.{task}.evaluate.{name}` evaluates",
                     "rows that no set evaluates: the pool is trained on",
                 )
-        for key, split in (("train", wanted.train.split), ("select", wanted.select.split)):
-            if (wanted.train.dataset, split) == (prior.dataset, prior.evaluation):
+        for place, used in (("train", wanted.train.split), ("select", wanted.select.split)):
+            if (wanted.train.dataset, used) == (prior.dataset, prior.evaluation):
                 found.add(
                     "prior.evaluation",
-                    f"`{prior.evaluation}` of `{prior.dataset}`, the split of `tasks.{task}.{key}`",
+                    f"`{prior.evaluation}` of `{prior.dataset}`, the split of `tasks.{task}.{place}`",
                     "rows that no run is trained or selected on",
                 )
         if (wanted.train.dataset, wanted.select.split) == (prior.dataset, prior.pool):

@@ -1,4 +1,4 @@
-"""Writing safetensors one tensor at a time, so that what is written never lies in memory as a whole.
+"""Writing safetensors so that what is written never lies in memory as a whole: one tensor at a time, or in place.
 
 The header is known beforehand from names, shapes and types. Equal content gives equal bytes. Where the weights
 exceed a bound, `write_folder` makes shards and their index as transformers does; a stage writes one file.
@@ -65,6 +65,25 @@ def _put(write: Callable[[memoryview], object], name: str, tensor: torch.Tensor,
     if expected:
         raw = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy()
         write(raw.data)
+
+
+def mapped_file(file: Path, layout: Layout) -> dict[str, torch.Tensor]:
+    """A new file of zeros and its tensors, type F32: what is changed in them is changed in the file.
+
+    They need no memory that the system cannot take back, so sums as large as a model may be kept in them.
+    """
+    import numpy as np
+    import torch
+
+    write_file(file, layout, lambda name: torch.zeros(layout[name][0]))
+    raw = np.memmap(file, dtype=np.uint8, mode="r+")
+    size = int.from_bytes(raw[:8].tobytes(), "little")
+    header = json.loads(raw[8 : 8 + size].tobytes())
+    tensors = {}
+    for name, (shape, _) in layout.items():
+        begin, end = (8 + size + offset for offset in header[name]["data_offsets"])
+        tensors[name] = torch.from_numpy(raw[begin:end].view(np.float32)).reshape(shape)
+    return tensors
 
 
 def shards_of(layout: Layout, bound: int) -> list[Layout]:

@@ -77,7 +77,6 @@ class Fisher(Recipe):
     def decide(self, kitchen: Kitchen) -> Decision:
         from ftbench.merging.geometry import dot
         from ftbench.merging.measuring import fisher_diagonal
-        from ftbench.training.weights import save_weights
 
         runs = [candidate.run_id for candidate in kitchen.candidates]
         if len(runs) == 1:
@@ -90,12 +89,11 @@ class Fisher(Recipe):
         for number, run in enumerate(runs):
             source = laboratory.sources[run]
             laboratory.fill((name, source.tensor(name)) for name in source.layout)
-            found = fisher_diagonal(laboratory.model, laboratory.batches(rows, 1), laboratory.kind)
+            files[run] = laboratory.work / f"fisher-{number}.safetensors"
+            found = fisher_diagonal(laboratory.model, laboratory.batches(rows, 1), laboratory.kind, files[run])
             norms[run] = sum(dot(tensor, tensor) for tensor in found.values()) ** 0.5 if self.config.normalise else 1.0
             norms[run] = norms[run] or 1.0
             floors[run] = self.config.floor if self.config.floored == "all" or number == 0 else 1e-30
-            files[run] = laboratory.work / f"fisher-{number}.safetensors"
-            save_weights({name: tensor.cpu() for name, tensor in found.items()}, files[run])
             print(f"Fisher information of {run}: {len(rows)} rows, norm {norms[run]:.3g}", flush=True)
         details = {"examples": len(rows), "norms": norms}
         return Decision(mean_of(runs), rule=precise_mean(files, floors, norms), varying=True, details=details)

@@ -5,7 +5,7 @@ Inputs are collected on `select` rows without their labels; everything that is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,26 +24,30 @@ RIDGE = 1e-10  # of the mean diagonal: inputs that are always zero leave the mea
 
 
 def solved(
-    weights: list[torch.Tensor], grams: list[torch.Tensor], off_diagonal: float, transposed: bool
+    weights: Sequence[torch.Tensor], grams: Iterable[torch.Tensor], off_diagonal: float, transposed: bool
 ) -> torch.Tensor:
     """(sum_i G_i)^-1 sum_i G_i W_i for W (inputs, outputs), as the difference to the mean of the W_i; float64.
 
-    `grams`: (inputs, inputs), multiplied by `off_diagonal` outside the diagonal. `transposed`: weights are stored
-    as (inputs, outputs) and not as (outputs, inputs).
+    `grams`: (inputs, inputs), multiplied by `off_diagonal` outside the diagonal; taken one at a time. `transposed`:
+    weights are stored as (inputs, outputs) and not as (outputs, inputs).
     """
     import torch
 
-    matrices = [(weight if transposed else weight.T).double() for weight in weights]
-    mean = torch.stack(matrices).mean(0)
+    matrices = [weight if transposed else weight.T for weight in weights]
+    mean = torch.zeros(matrices[0].shape, dtype=torch.float64)
+    for matrix in matrices:
+        mean += matrix
+    mean /= len(matrices)
     left = torch.zeros(len(mean), len(mean), dtype=torch.float64)
     right = torch.zeros_like(mean)
     for matrix, gram in zip(matrices, grams, strict=True):
         shrunk = gram.double() * off_diagonal
-        shrunk.diagonal().copy_(gram.double().diagonal())
+        shrunk.diagonal().copy_(gram.diagonal())
         left += shrunk
-        right += shrunk @ (matrix - mean)
+        right.addmm_(shrunk, matrix - mean)
+        del shrunk
     left.diagonal().add_(RIDGE * float(left.diagonal().mean()) + 1e-300)
-    merged = torch.add(mean, torch.linalg.solve(left, right))
+    merged = mean.add_(torch.linalg.solve(left, right))
     return merged if transposed else merged.T
 
 
@@ -59,7 +63,7 @@ def least_squares(files: Mapping[str, Path], transposed: Mapping[str, bool], off
             opened = [stack.enter_context(open_ingredient(file)) for file in files.values()]
             if parts.name not in transposed or any(parts.name not in source.layout for source in opened):
                 return weighted_sum(tensors, [1 / len(files)] * len(files), parts.accumulate)
-            grams = [source.tensor(parts.name) for source in opened]
+            grams = (source.tensor(parts.name) for source in opened)
             found = solved(tensors, grams, off_diagonal, transposed[parts.name])
             return found.contiguous().to(tensors[0].dtype)
 
@@ -83,7 +87,6 @@ class RegMean(Recipe):
 
     def decide(self, kitchen: Kitchen) -> Decision:
         from ftbench.merging.measuring import input_grams, linear_layers
-        from ftbench.training.weights import save_weights
 
         runs = [candidate.run_id for candidate in kitchen.candidates]
         if len(runs) == 1:
@@ -96,9 +99,8 @@ class RegMean(Recipe):
         for number, run in enumerate(runs):
             source = laboratory.sources[run]
             laboratory.fill((name, source.tensor(name)) for name in source.layout)
-            found = input_grams(laboratory.model, laboratory.batches(rows, 16))
             files[run] = laboratory.work / f"inputs-{number}.safetensors"
-            save_weights({name: tensor.cpu().contiguous() for name, tensor in found.items()}, files[run])
+            input_grams(laboratory.model, laboratory.batches(rows, 16), files[run])
             print(f"inputs of the linear layers of {run}: {len(rows)} rows", flush=True)
         transposed = {name: stored for name, (_, stored) in linear_layers(laboratory.model).items()}
         rule = least_squares(files, transposed, self.config.off_diagonal)
