@@ -131,6 +131,15 @@ def test_a_soup_without_any_run_left_is_a_failed_soup_and_no_failed_job(kitchen:
     assert "collapsed: no better than chance" in written["error"]
 
 
+def test_a_family_of_which_every_run_collapsed_names_them_all(kitchen: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        write_record(tmp_path, number, status="collapsed", error=f"no better than chance {number}")
+    weights, written = cook(kitchen, tmp_path / "out", [0, 1, 2], "greedy", records=tmp_path)
+    assert (weights, written["status"], written["n_candidates"], written["n_left_out"]) == ({}, "failed", 0, 3)
+    for number in range(3):
+        assert f"runs/s{number} collapsed: no better than chance {number}" in written["error"]
+
+
 def test_a_failed_soup_knows_its_code_and_its_time_like_a_whole_one(kitchen: Path, tmp_path: Path) -> None:
     write_record(tmp_path, 0, status="collapsed", error="no better than chance")
     _, failed = cook(kitchen, tmp_path / "a", [0], records=tmp_path)

@@ -122,6 +122,24 @@ def test_one_candidate_is_the_soup_with_weight_one(recipe: str) -> None:
     assert decision.weights == {"only": 1.0}
 
 
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_the_best_of_k_are_taken_and_a_random_k_does_not_look_at_scores(count: int) -> None:
+    scores = {"a": 0.1, "b": 0.9, "c": 0.5, "d": 0.9}
+    top, drawn = plugins("soups")["top_k"].factory, plugins("soups")["random_k"].factory
+    ordered = best_first(Candidate(name, Path(name), value) for name, value in scores.items())
+    best = top(top.Config(ingredients=count)).decide(Kitchen(ordered, lambda _: 0.0)).weights
+    assert list(best) == ["b", "d", "c", "a"][:count]  # ties by name
+    assert set(best.values()) == {1 / min(count, 4)}
+    found = set()
+    for seed in range(60):
+        recipe = drawn(drawn.Config(ingredients=count, seed=seed))
+        weights = recipe.decide(kitchen(scores, lambda _: 0.0)).weights
+        assert weights == recipe.decide(kitchen(dict.fromkeys(scores, 0.5), lambda _: 0.0)).weights
+        assert set(weights.values()) == {1 / min(count, 4)}
+        found.add(tuple(sorted(weights)))
+    assert len(found) == {1: 4, 2: 6, 4: 1, 9: 1}[count]  # every set of k comes up
+
+
 @pytest.mark.parametrize("recipe", CHOOSING)
 @given(
     scores=st.lists(st.floats(0, 1), min_size=1, max_size=6),
