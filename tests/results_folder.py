@@ -24,6 +24,7 @@ SETS = {
     "farther": {"role": "ood", "kind": "classification", "labels": LABELS, "map": None},
     "old": {"role": "prior", "kind": "classification", "labels": ["a", "b", "c"], "map": None},
 }
+SELECT = {"role": "select", "kind": "classification", "labels": LABELS, "map": None}
 SKILL = {"plain": 0.8, "better": 0.9, "base": 0.85}
 SEEDS = 6
 
@@ -57,11 +58,11 @@ def predictions_of(artifact: str, kind: str, method: str, seed: int) -> list[dic
     """Rows whose accuracy on each set is near the method's skill; 200 rows a set."""
     generator = np.random.default_rng([seed, len(artifact)])
     rows = []
-    for name, about in SETS.items():
+    for name, about in {**SETS, "select": SELECT}.items():
         if kind == "base" and about["role"] != "prior":
             continue
         head = ["a", "b", "c"] if about["role"] == "prior" else LABELS
-        loss = {"id": 0.0, "ood": 0.2, "prior": 0.1}[str(about["role"])] * (kind != "base")
+        loss = {"id": 0.0, "ood": 0.2, "prior": 0.1, "select": 0.0}[str(about["role"])] * (kind != "base")
         for number in range(200):
             gold = int(generator.integers(len(head)))
             right = generator.random() < SKILL[method] - loss
@@ -81,6 +82,11 @@ def predictions_of(artifact: str, kind: str, method: str, seed: int) -> list[dic
     return rows
 
 
+def score_outputs(folder: Path) -> dict[str, Path]:
+    """The outputs of the stage `score` in a folder."""
+    return {name: folder / f"{name}.parquet" for name in ("calibration", "reliability", "metrics")}
+
+
 class Folder:
     """A results folder that is filled by hand and put through the last stages of the graph."""
 
@@ -95,7 +101,7 @@ class Folder:
         execute(name, spec, inputs, outputs, self.places.work, "source")
 
     def fill(self) -> None:
-        self.write(self.places.path("audit", task="reviews"), {"labels": LABELS, "sets": SETS})
+        self.write(self.places.path("audit", task="reviews"), {"labels": LABELS, "sets": {**SETS, "select": SELECT}})
         overlap = [
             {"task": "reviews", "eval_set": name, "role": about["role"], "train_rows": 500, "eval_rows": 200,
              "exact_rows": 2, "exact_share": 0.01}
@@ -157,7 +163,7 @@ class Folder:
             "method": method, "variant": variant, "seed": seed, "resamples": 50,
         }  # fmt: skip
         inputs = {"predictions": file, "audit": self.places.path("audit", task="reviews")}
-        self.stage("score", spec, inputs, {"metrics": self.places.path("metrics", artifact=artifact)})
+        self.stage("score", spec, inputs, score_outputs(self.places.path("metrics", artifact=artifact).parent))
 
     def table(self, name: str) -> Path:
         return self.places.path("tables", table=name)

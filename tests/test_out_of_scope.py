@@ -10,6 +10,7 @@ import pytest
 from configured import DATASETS, STUDY, changed, configured
 from data_stages import audited, class_label, cut, fetched, prepared, rows
 from pyarrow import parquet
+from results_folder import score_outputs
 
 from ftbench.check import study_problems
 from ftbench.config.dataset import DatasetEntry
@@ -95,9 +96,9 @@ def test_an_unlabelled_set_is_predicted_in_the_tasks_labels_and_has_no_score(tmp
 
     spec = score.Spec(artifact="runs/a", study="s", task="reviews", model="m", artifact_kind="run", resamples=10)
     inputs = {"predictions": folder / "predictions.parquet", "audit": folder / "audit.json"}
-    score.run(spec, inputs, {"metrics": folder / "metrics.parquet"})
-    scored = read_table("metrics", folder / "metrics.parquet")
-    assert set(scored.column("eval_set").to_pylist()) == {"inside"}
+    score.run(spec, inputs, score_outputs(folder))
+    for name in ("metrics", "calibration", "reliability"):
+        assert set(read_table(name, folder / f"{name}.parquet").column("eval_set").to_pylist()) == {"inside"}
 
 
 def test_an_unlabelled_set_of_a_regression_has_values_and_no_gold(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from results_folder import Folder, small_study
+from results_folder import Folder, score_outputs, small_study
 
 from ftbench import matrix
 from ftbench.data.near_duplicates import THRESHOLD, near_duplicates, normal_texts
@@ -139,7 +139,7 @@ def again(folder: Folder, artifact: str, repeated: list[tuple[str, str]]) -> dic
     }
     spec = {"artifact": artifact, "study": "demo", "task": "reviews", "model": "tiny", "artifact_kind": "run",
             "method": "plain", "variant": "default", "seed": 0, "resamples": 0}  # fmt: skip
-    folder.stage("score", spec, inputs, {"metrics": folder.root / "metrics.parquet"})
+    folder.stage("score", spec, inputs, score_outputs(folder.root))
     found = read_table("metrics", folder.root / "metrics.parquet").to_pylist()
     return {(row["eval_set"], row["metric"]): row for row in found}
 

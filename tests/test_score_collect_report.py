@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_folder import LABELS, SEEDS, SETS, Folder, small_study, value
+from results_folder import LABELS, SEEDS, SETS, Folder, score_outputs, small_study, value
 
 from ftbench import matrix
 from ftbench.config.errors import FtbenchError
@@ -144,7 +144,7 @@ def test_predictions_that_do_not_follow_from_their_logits_are_refused(folder: Fo
         "artifact_kind": "run",
     }
     inputs = {"predictions": file, "audit": folder.places.path("audit", task="reviews")}
-    outputs = {"metrics": folder.places.path("metrics", artifact=run.artifact)}
+    outputs = score_outputs(folder.places.path("metrics", artifact=run.artifact).parent)
     with pytest.raises(FtbenchError, match="do not follow from the logits"):
         folder.stage("score", spec, inputs, outputs)
     with pytest.raises(FtbenchError, match=r"use `f1_macro`|do not follow"):
@@ -170,7 +170,7 @@ def test_a_regression_is_scored_by_its_own_metrics(tmp_path: Path) -> None:
     )
     spec = {"artifact": "runs/x", "study": "demo", "task": "reviews", "model": "tiny", "artifact_kind": "run"}
     out = folder.places.path("metrics", artifact="runs/x")
-    folder.stage("score", {**spec, "resamples": 20}, {"predictions": file, "audit": audit}, {"metrics": out})
+    folder.stage("score", {**spec, "resamples": 20}, {"predictions": file, "audit": audit}, score_outputs(out.parent))
     found = {row["metric"]: row["value"] for row in read_table("metrics", out).to_pylist()}
     assert set(found) == {"pearson", "spearman", "pearson_spearman", "mse"}
     assert found["pearson_spearman"] == pytest.approx((found["pearson"] + found["spearman"]) / 2)

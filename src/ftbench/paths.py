@@ -55,6 +55,8 @@ PATTERNS = {
     "perturbed_predictions": "predictions/{artifact}/perturbed.parquet",
     "perturbations": "predictions/{artifact}/perturbations.parquet",
     "metrics": "predictions/{artifact}/metrics.parquet",
+    "calibration": "predictions/{artifact}/calibration.parquet",
+    "reliability": "predictions/{artifact}/reliability.parquet",
     "attacks": ATTACKED + "/attacks.parquet",
     "attack": ATTACKED + "/attack.json",
     "transferred": "transfer/{artifact}/predictions.parquet",
@@ -80,13 +82,13 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
     "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "attacks", "attack_scores", "transfer",
-    "detection", "missing",
+    "calibration", "reliability", "detection", "missing",
 )  # fmt: skip
 COMPARED = (
     "comparisons", "standings", "pareto", "shift", "trends", "robustness", "groups", "attack_comparisons",
 )  # fmt: skip
 FIGURES = ("id_ood", "forgetting", "damage", "cost", "calibration", "curves", "soups", "perturbations", "trends",
-           "attacks", "transfer")  # fmt: skip
+           "attacks", "transfer", "reliability", "detection")  # fmt: skip
 PAGES = (
     "index.html", "cells.html", "leaderboard.md", "leaderboard.tex", "paper.md", "paper.tex", "references.bib",
     *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),

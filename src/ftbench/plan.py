@@ -200,7 +200,10 @@ class Plan:
 
     def collected(self, _: Any = None) -> list[str]:
         """What `collect` waits for: the last file of every chain."""
-        waited = [str(self.paths.path("metrics", artifact=artifact)) for artifact in self.stages.artifacts]
+        scored = ("metrics", "calibration", "reliability")
+        waited = [
+            str(self.paths.path(name, artifact=artifact)) for artifact in self.stages.artifacts for name in scored
+        ]
         waited += [
             str(self.paths.path("path_vectors", task=cell.task, model=cell.model, path=cell.name))
             for cell in matrix.lines(self.study)

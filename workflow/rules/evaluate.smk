@@ -94,11 +94,13 @@ rule transfer:
         " --outputs predictions={output.predictions} > {log} 2>&1"
 
 
-# Metrics of one artifact, from its stored predictions.
+# Metrics and calibration of one artifact, from its stored predictions.
 rule score:
     input:
         unpack(PLAN.inputs("score")),
     output:
+        calibration=PLAN.pattern("calibration"),
+        reliability=PLAN.pattern("reliability"),
         metrics=PLAN.pattern("metrics"),
     log:
         PLAN.log("score", "{artifact}"),
@@ -112,7 +114,8 @@ rule score:
         "scoring {wildcards.artifact}"
     shell:
         "python -m ftbench.stage score {params.job} --threads {threads}"
-        " --outputs metrics={output.metrics} > {log} 2>&1"
+        " --outputs calibration={output.calibration} reliability={output.reliability}"
+        " metrics={output.metrics} > {log} 2>&1"
 
 
 # What the last layer of one artifact reads, for scores that need it.

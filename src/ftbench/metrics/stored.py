@@ -43,7 +43,7 @@ def _text(part: Any, where: str) -> Predictions:
     """Rows of plain text: what was counted of each must agree with the share of right words stored beside it."""
     import numpy as np
 
-    words = _logits(part, 3, where)
+    words = stored_logits(part, 3, where)
     shares = np.where(words[:, 1] > 0, words[:, 2] / np.maximum(words[:, 1], 1), 1.0)
     differing = int((np.abs(shares - part.column("pred_value").to_numpy()) > 1e-5).sum())
     if differing:
@@ -79,14 +79,14 @@ def _classification(part: Any, head: list[str], about: Mapping[str, Any], where:
     from ftbench.data.labels import map_logits
 
     labels = list(about["labels"])
-    gold = _indices(part.column("gold"), labels)
+    gold = label_places(part.column("gold"), labels)
     if (gold < 0).any():
         strange = sorted({str(name) for name in part.column("gold").unique().to_pylist() if name not in labels})
         raise FtbenchError(
             problem(file=where, key="gold", found=str(strange), expected=f"labels out of {labels} on every row")
         )
-    pred, probabilities = map_logits(_logits(part, len(head), where), head, labels, about.get("map"), where)
-    differing = int((pred != _indices(part.column("pred"), labels)).sum())
+    pred, probabilities = map_logits(stored_logits(part, len(head), where), head, labels, about.get("map"), where)
+    differing = int((pred != label_places(part.column("pred"), labels)).sum())
     if differing:
         raise FtbenchError(
             problem(
@@ -101,7 +101,7 @@ def _classification(part: Any, head: list[str], about: Mapping[str, Any], where:
     return Predictions("classification", tuple(labels), gold, pred, probabilities, none, none)
 
 
-def _indices(column: Any, labels: list[str]) -> Any:
+def label_places(column: Any, labels: list[str]) -> Any:
     """Index into `labels` of each name; -1 for null, -2 for a name that is none of them."""
     import pyarrow as pa
     from pyarrow import compute
@@ -110,8 +110,8 @@ def _indices(column: Any, labels: list[str]) -> Any:
     return compute.if_else(compute.is_null(column), -1, compute.fill_null(found, -2)).to_numpy().astype("int64")
 
 
-def _logits(part: Any, width: int, where: str) -> Any:
-    """The logits as doubles: (rows, width)."""
+def stored_logits(part: Any, width: int, where: str) -> Any:
+    """The logits as doubles: (rows, width). Raises `FtbenchError`, which names `where`, for rows of another width."""
     from pyarrow import compute
 
     column = part.column("logits")

@@ -24,11 +24,11 @@ class Canvas:
     report; names that are not in it follow in the order of first use. A figure that has nothing to show is low.
     """
 
-    def __init__(self, panels: int, order: Sequence[str] = ()) -> None:
+    def __init__(self, panels: int, order: Sequence[str] = (), panels_a_row: int = _PANELS_A_ROW) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self.columns = max(1, min(_PANELS_A_ROW, panels))
+        self.columns = max(1, min(panels_a_row, panels))
         self.lines = max(1, -(-panels // self.columns))
         size = (0.8 + 4.2 * self.columns, 0.6 + 3.8 * self.lines)
         # many panels would make an image larger than the drawing library can hold

@@ -12,11 +12,14 @@ from html import escape
 from pathlib import Path
 
 from ftbench.report.attacked import attacked_grid, attacked_places
+from ftbench.report.calibrated import calibration_grid
+from ftbench.report.captions import CAPTIONS
 from ftbench.report.cells import cell_anchor
 from ftbench.report.comparison_grid import comparisons_grid, standings_grid
 from ftbench.report.cost import cost_grid, costs
 from ftbench.report.coverage import Coverage, coverage
 from ftbench.report.damage import forgetting_grid
+from ftbench.report.detected import detection_grid, outside_sets
 from ftbench.report.grid import ROLES, methods_grid, soups_grid
 from ftbench.report.html import FILTER, document, figure, heading, navigation, prose, table
 from ftbench.report.leaderboard import Board
@@ -25,49 +28,6 @@ from ftbench.report.notes import reading_notes, verdicts_in_words
 from ftbench.report.perturbed import perturbed_grid, perturbed_sets
 from ftbench.report.results import Results
 from ftbench.report.shifted import in_words, robustness_grid, shift_grid
-
-# figure, heading, what a reader who cannot see it is told, what it shows
-_FIGURES = (
-    ("id_ood", "In-domain against shifted",
-     "Scatter plot: one point a run, in-domain score across, mean score of the shifted sets up",
-     "One point a run, a star a soup; on the grey line, where it is in view, both scores are"
-     " equal; the broken line is the trend. Runs"
-     " without all scores are left out."),
-    ("trends", "Trend under shift",
-     "Scatter plots on logit scales: in-domain score across, score on one shifted set up, one point a run",
-     "One panel a set, one point a run of any method; the broken line is what the runs of the family let expect at an"
-     " in-domain score, so points above it are robust beyond that."),
-    ("forgetting", "Forgetting",
-     "Scatter plot: one point a method, in-domain score across, change on the prior task up",
-     "One point a method: up and right is better."),
-    ("damage", "Rehearsal and damage",
-     "Left: new-task score across, prior-task score up, one point a method. Right: estimated damage by bin over steps",
-     "The grey line is the front: no other method is better at one task and no worse at the other. Dotted: before"
-     " fine-tuning. The bins are those of the first method that estimates damage."),
-    ("calibration", "Calibration",
-     "Scatter plot: one point a method, calibration error in domain across, under shift up",
-     "One point a method: down and left is better. The error is biased upward in small sets."),
-    ("soups", "Soup path",
-     "Line plot: select score of a soup after each candidate that was tried",
-     "What a greedy soup tried: a fall marks a candidate that lies across a barrier and was left out."),
-    ("perturbations", "Scores under perturbation",
-     "Line plots: score over the strength of an edit, one line a method, one panel a perturbation and set",
-     "Strength is the rate of the edits; a band goes from the lowest to the highest seed."),
-    ("attacks", "Success of attacks",
-     "Line plots: share of successes over the queries that an attack may ask, one line a method, one panel an attack",
-     "Of examples that were right before, all seeds together. Where a budget would cut within the candidates of a word,"
-     " the line counts that success as not reached."),
-    ("transfer", "Transfer of attacks",
-     "Matrices: methods whose artifacts were fooled by rows, methods asked about the same texts by columns",
-     "Share of texts that fool the method asked too, among examples that it has right, in %. Runs of one method are"
-     " pooled; the diagonal is between its seeds."),
-    ("cost", "Cost against quality",
-     "Scatter plot: one point a method, seconds of training across, in-domain score up",
-     "One point a method: up and left is better."),
-    ("curves", "Training curves",
-     "Line plot: training loss over steps, one line a run",
-     "One line a seed, a colour for each method."),
-)  # fmt: skip
 
 
 def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> str:
@@ -78,8 +38,10 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
         "Leaderboard",
         "Comparisons",
         "Standings",
-        *(item[1] for item in _FIGURES if item[0] in figures),
+        *(item[1] for item in CAPTIONS if item[0] in figures),
         *(["Shift and robustness"] if results.shift else []),
+        *(["Temperature scaling"] if _judged(results) else []),
+        *(["Rows from outside"] if results.detection else []),
         "Cost",
         "Origin",
     ]
@@ -102,13 +64,15 @@ def page(results: Results, boards: list[Board], figures: Mapping[str, Path]) -> 
         *_standings(results),
         *(
             f"{heading(name)}\n{figure(file, figures[file], alt, caption)}"
-            for file, name, alt, caption in _FIGURES
+            for file, name, alt, caption in CAPTIONS
             if file in figures
         ),
         *_shifted(results, boards),
         *_damage(results, boards),
         *_perturbed(results, boards),
         *_attacked(results, boards),
+        *_calibrated(results, boards),
+        *_detected(results, boards),
         heading("Cost"),
         *(table(_place(board), "method", cost_grid(costs(results, board.task, board.model))) for board in boards),
         _provenance(results),
@@ -201,6 +165,33 @@ def _attacked(results: Results, boards: list[Board]) -> list[str]:
     shown = [board for board in boards if attacked_places(results, board)]
     tables = [table(_place(board), "method", attacked_grid(results, board)) for board in shown]
     return [heading("Accuracy under attack"), *(tables or ["<p>No attack has ended.</p>"])]
+
+
+def _judged(results: Results) -> bool:
+    """Whether there are probabilities whose calibration is known."""
+    return any(row["ece"] is not None for row in results.calibration)
+
+
+def _calibrated(results: Results, boards: list[Board]) -> list[str]:
+    """Calibration before and after temperature scaling; nothing for a study without probabilities."""
+    if not _judged(results):
+        return []
+    note = (
+        "<p>Calibration error over 15 bins of equal width, and the same after all logits are divided by one temperature"
+        " for each run, fitted on its selection rows alone. The error is biased upward in small sets.</p>"
+    )
+    grids = ((_place(board), calibration_grid(results, board)) for board in boards)
+    return [heading("Temperature scaling"), note, *(table(place, "method", grid) for place, grid in grids if grid.rows)]
+
+
+def _detected(results: Results, boards: list[Board]) -> list[str]:
+    """How well each score tells rows from outside, a table for each outside set; nothing where nobody asked."""
+    tables = [
+        table(f"{_place(board)}: {outside} outside {inside}", "method", detection_grid(results, board, outside))
+        for board in boards
+        for inside, outside in outside_sets(results, board)
+    ]
+    return [heading("Rows from outside"), *tables] if tables else []
 
 
 def _comparisons(results: Results, boards: list[Board]) -> list[str]:

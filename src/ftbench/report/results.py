@@ -17,11 +17,20 @@ from ftbench.data.availability import PREFIX
 TABLES = (
     "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
     "pareto", "rehearsal_trace", "perturbations", "shift", "trends", "robustness",
-    "attacks", "attack_scores", "attack_comparisons", "transfer",
+    "attacks", "attack_scores", "attack_comparisons", "transfer", "calibration", "reliability", "detection",
 )  # fmt: skip
 # folders of older versions do not have these
-LATER = ("perturbations", "shift", "trends", "robustness", "attack_scores", "attack_comparisons", "transfer", "attacks")
-_ATTACKED = ("artifact_id", "attack", "eval_set", "gold", "pred_before", "status", "queries")  # columns of `attacks`
+LATER = (
+    "perturbations", "shift", "trends", "robustness", "attack_scores", "attack_comparisons", "transfer", "attacks",
+    "calibration", "reliability", "detection",
+)  # fmt: skip
+# tables of many rows stay Arrow tables, and only with these columns
+_ARROW = {
+    "attacks": ("artifact_id", "attack", "eval_set", "gold", "pred_before", "status", "queries"),
+    "reliability": (
+        "task", "model", "artifact_kind", "method", "variant", "role", "scaling", "bin", "n", "confidence", "accuracy",
+    ),
+}  # fmt: skip
 Record = dict[str, Any]
 
 
@@ -50,6 +59,9 @@ class Results:
     attack_scores: list[Record]
     attack_comparisons: list[Record]
     transfer: list[Record]
+    calibration: list[Record]
+    reliability: Any  # an Arrow table: 15 bins for each row of `calibration`
+    detection: list[Record]
 
 
 def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:
@@ -62,11 +74,12 @@ def load(name: str, study: Study, files: Mapping[str, Path]) -> Results:
     there = [table for table in TABLES if table not in LATER or files[table].is_file()]
     tables: dict[str, Any] = {
         **{table: [] for table in LATER},
-        **{table: read_table(table, files[table]).to_pylist() for table in there if table != "attacks"},
+        **{table: read_table(table, files[table]).to_pylist() for table in there if table not in _ARROW},
     }
-    tables["attacks"] = empty("attacks")
-    if "attacks" in there:
-        tables["attacks"] = read_parquet_checked(files["attacks"], "the table `attacks`", list(_ATTACKED))
+    for table, columns in _ARROW.items():
+        tables[table] = empty(table)
+        if table in there:
+            tables[table] = read_parquet_checked(files[table], f"the table `{table}`", list(columns))
     return Results(name, _available(study, tables["missing"]), **tables)
 
 

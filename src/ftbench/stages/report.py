@@ -33,10 +33,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.study import Study
     from ftbench.paths import FIGURES, StudyPaths
     from ftbench.report.attacked import attack_budgets, transfer_matrix
+    from ftbench.report.calibrated import draw_reliability
     from ftbench.report.cells import cells_page
     from ftbench.report.citations import bibliography, citations
     from ftbench.report.curves import soup_paths, training_curves
     from ftbench.report.damage import damage
+    from ftbench.report.detected import draw_detection
     from ftbench.report.figures import draw
     from ftbench.report.fronts import calibration, cost, forgetting
     from ftbench.report.latex import latex
@@ -71,6 +73,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         "trends": draw_trends(results, files("trends")),
         "attacks": attack_budgets(results, found, files("attacks")),
         "transfer": transfer_matrix(results, files("transfer")),
+        "reliability": draw_reliability(results, found, files("reliability")),
+        "detection": draw_detection(results, found, files("detection")),
     }
     outputs["leaderboard.md"].write_text(markdown(results, found), encoding="utf-8")
     outputs["leaderboard.tex"].write_text(latex(results, found), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Stage `score`: the stored predictions of one artifact become rows of the table `metrics`.
+"""Stage `score`: the stored predictions of one artifact become rows of `metrics`, `calibration` and `reliability`.
 
 Runs on a CPU without the model: logits are read in each set's labels by name, every metric gets a score and
-a bootstrap interval over examples.
+a bootstrap interval over examples, and probabilities are judged before and after temperature scaling.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ftbench.config.strict import Strict
 
 if TYPE_CHECKING:
     from ftbench.metrics.base import Metric, Predictions
+    from ftbench.stages.score_calibration import Stored
 
 
 class Spec(Strict):
@@ -35,47 +36,63 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `predictions`, `audit`, and `duplicates` of the task, which may be left out; output `metrics`. An artifact
-    that failed gives a table without rows."""
+    """Inputs `predictions`, `audit`, and `duplicates` of the task, which may be left out; outputs `calibration`,
+    `reliability` and `metrics`. An artifact that failed gives tables without rows."""
+    from ftbench.metrics.stored import audited, distinct_rows
+    from ftbench.stages.score_calibration import Calibrated, scaling_of
+    from ftbench.tables.store import read_table, write_table
+
+    sets = _read(read_table("predictions", inputs["predictions"]), audited(inputs["audit"]), inputs["predictions"])
+    duplicates = read_table("duplicates", inputs["duplicates"]) if "duplicates" in inputs else None
+    scaling, calibrated = scaling_of(sets), Calibrated()
+    rows: list[dict[str, Any]] = []
+    for stored in sets:
+        predictions, label_map = stored.predictions, None
+        if stored.about["kind"] == "classification":
+            label_map = stored.about["map"]["rule"] if stored.about.get("map") else "identity"
+        common = {
+            "artifact_id": spec.artifact,
+            "eval_set": stored.eval_set,
+            **spec.model_dump(include={"study", "task", "model", "artifact_kind", "method", "variant", "seed"}),
+            "role": stored.role,
+            "n": len(predictions),
+            "label_map": label_map,
+            "resamples": spec.resamples,
+        }
+        # a prior task has labels of its own, so the task's metrics need not fit it
+        chosen = _metrics([] if stored.role == "prior" else spec.metrics, predictions.kind)
+        distinct = distinct_rows(stored.part, duplicates, stored.eval_set)
+        for metric in chosen:
+            row = _scored(metric, predictions, spec, stored.eval_set, stored.where)
+            rows.append({**common, **row, **_distinct(metric, predictions, distinct, row["value"])})
+        calibrated.add(stored, scaling, common)
+    write_table("calibration", calibrated.calibration, outputs["calibration"])
+    write_table("reliability", calibrated.reliability, outputs["reliability"])
+    write_table("metrics", rows, outputs["metrics"])
+
+
+def _read(table: Any, audit: Mapping[str, Any], file: Path) -> list[Stored]:
+    """The labelled sets of the table `predictions`, in its order."""
     from pyarrow import compute
 
-    from ftbench.metrics.stored import audited, distinct_rows, stored_predictions
-    from ftbench.tables.store import metadata, read_table, write_table
+    from ftbench.metrics.stored import stored_predictions
+    from ftbench.stages.score_calibration import Stored
+    from ftbench.tables.store import metadata
 
-    table = read_table("predictions", inputs["predictions"])
-    audit = audited(inputs["audit"])
-    header = metadata(table)
-    duplicates = read_table("duplicates", inputs["duplicates"]) if "duplicates" in inputs else None
-    rows: list[dict[str, Any]] = []
+    header, found = metadata(table), []
     for eval_set in table.column("eval_set").unique().to_pylist():
         part = table.filter(compute.equal(table.column("eval_set"), eval_set))
         role = part.column("role")[0].as_py()
-        where = f"{inputs['predictions']}, set `{eval_set}`"
+        where = f"{file}, set `{eval_set}`"
         if eval_set not in audit["sets"]:
             raise FtbenchError(problem(file=where, found="a set that the audit does not know", fix="Run `audit`."))
         about = audit["sets"][eval_set]
         if not about.get("labelled", True):
             continue  # nothing to hold the predictions against; `detect` reads them
         head = header.get("prior_labels" if role == "prior" else "labels") or []
-        predictions, label_map = stored_predictions(part, head, about, where), None
-        if about["kind"] == "classification":
-            label_map = about["map"]["rule"] if about.get("map") else "identity"
-        common = {
-            "artifact_id": spec.artifact,
-            "eval_set": eval_set,
-            **spec.model_dump(include={"study", "task", "model", "artifact_kind", "method", "variant", "seed"}),
-            "role": role,
-            "n": len(predictions),
-            "label_map": label_map,
-            "resamples": spec.resamples,
-        }
-        # a prior task has labels of its own, so the task's metrics need not fit it
-        chosen = _metrics([] if role == "prior" else spec.metrics, predictions.kind)
-        distinct = distinct_rows(part, duplicates, eval_set)
-        for metric in chosen:
-            row = _scored(metric, predictions, spec, eval_set, where)
-            rows.append({**common, **row, **_distinct(metric, predictions, distinct, row["value"])})
-    write_table("metrics", rows, outputs["metrics"])
+        predictions = stored_predictions(part, head, about, where)
+        found.append(Stored(eval_set, role, part, head, about, predictions, where))
+    return found
 
 
 def _metrics(names: list[str], kind: str) -> list[Metric]:
