@@ -118,8 +118,8 @@ class Folder:
             record = {
                 "run_id": run.artifact, "study": "demo", **run.__dict__, "status": "success", "error": None,
                 "train_seconds": 2.0 + run.seed, "examples_per_second": 100.0, "trainable_parameters": 1000,
-                "total_parameters": 4000, "checkpoint_bytes": 2**21, "versions": {"torch": "2"},
-                "git_dirty": False, "git_commit": "0123456789abcdef", "device": "a CPU",
+                "charged_rows": 1000.0 + 10 * run.seed, "total_parameters": 4000, "checkpoint_bytes": 2**21,
+                "versions": {"torch": "2"}, "git_dirty": False, "git_commit": "0123456789abcdef", "device": "a CPU",
                 "started_at": "2025-01-01T00:00:00+00:00",
                 "labels": LABELS, "a_later_key": 1,
             }  # fmt: skip

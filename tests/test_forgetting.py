@@ -109,7 +109,7 @@ def test_every_run_and_soup_has_its_damage_in_every_bin(folder: Folder) -> None:
 def test_the_pareto_table_holds_means_over_all_seeds_and_the_front(folder: Folder) -> None:
     rows = {(row["method"], row["variant"]): row for row in folder.rows("pareto")}
     assert set(rows) == {("plain", "default"), ("better", "a"), ("better", "b")}
-    metrics = folder.rows("metrics")
+    metrics, runs = folder.rows("metrics"), folder.rows("runs")
     for (method, variant), row in rows.items():
         for key, name in (("new_value", "test"), ("prior_value", "old")):
             scores = [
@@ -119,6 +119,8 @@ def test_the_pareto_table_holds_means_over_all_seeds_and_the_front(folder: Folde
                 == (method, variant, name, "accuracy", "run")
             ]
             assert row[key] == pytest.approx(np.mean(scores))
+        charged = [run["charged_rows"] for run in runs if (run["method"], run["variant"]) == (method, variant)]
+        assert row["charged_rows"] == pytest.approx(np.mean(charged))
     best = on_front([(row["new_value"], row["prior_value"]) for row in rows.values()])
     assert [row["on_front"] for row in rows.values()] == best
     assert not rows["plain", "default"]["on_front"]

@@ -45,6 +45,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     study = validated(Study, spec.resolved, f"study {spec.study}")
     columns = ["run_id", "task", "model", "method", "variant", "status", "majority_score", "select_metric"]
+    columns += ["charged_rows"] if study.prior else []
     runs = read_table("runs", inputs["runs"]).select(columns).to_pylist()
     metrics = read_table("metrics", inputs["metrics"])
     scores = arranged(metrics)
