@@ -1,7 +1,7 @@
 """How long collecting the tables of a large study takes: all cells new, nothing new, one cell new.
 
-Makes a results folder with the records, predictions (empty, they are not read) and scores of many runs, and runs the
-stage `collect` in a process of its own each time. Times are of the stage, without starting Python.
+Makes a results folder with the records, predictions (empty, they are not read), scores and calibration of many runs,
+and runs the stage `collect` in a process of its own each time. Times are of the stage, without starting Python.
 """
 
 from __future__ import annotations
@@ -73,7 +73,24 @@ def make(root: Path, study: Any, sets: int, metrics: int) -> None:
             for other in range(metrics)
         ]  # fmt: skip
         write_table("metrics", rows, scores)
+        for name, some in calibration(cell.artifact, identity, sets).items():
+            write_table(name, some, places.path(name, artifact=cell.artifact))
         places.path("predictions", artifact=cell.artifact).touch()
+
+
+def calibration(artifact: str, identity: dict[str, Any], sets: int) -> dict[str, list[dict[str, Any]]]:
+    """Rows of both tables about calibration, of one artifact."""
+    owners = [
+        {**identity, "artifact_id": artifact, "artifact_kind": "run", "role": "id", "eval_set": f"set{one}",
+         "scaling": scaling, "accuracy": 0.5, "confidence": 0.5}
+        for one in range(sets)
+        for scaling in ("none", "temperature")
+    ]  # fmt: skip
+    bins = [{"bin": number, "low": number / 15, "high": (number + 1) / 15, "n": 7} for number in range(15)]
+    return {
+        "calibration": [{**owner, "temperature": 1.0, "n": 100, "resamples": 1000} for owner in owners],
+        "reliability": [{**owner, **one} for owner in owners for one in bins],
+    }
 
 
 def timed(root: Path, study: Any) -> dict[str, float]:

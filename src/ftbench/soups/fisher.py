@@ -95,5 +95,6 @@ class Fisher(Recipe):
             norms[run] = norms[run] or 1.0
             floors[run] = self.config.floor if self.config.floored == "all" or number == 0 else 1e-30
             print(f"Fisher information of {run}: {len(rows)} rows, norm {norms[run]:.3g}", flush=True)
+        laboratory.release()
         details = {"examples": len(rows), "norms": norms}
         return Decision(mean_of(runs), rule=precise_mean(files, floors, norms), varying=True, details=details)

@@ -50,6 +50,10 @@ class Laboratory:
             self._model = self.build()
         return self._model
 
+    def release(self) -> None:
+        """Let go of the model once all is measured, since merging needs none; it is built again where it is needed."""
+        self._model = None
+
     @property
     def place(self) -> torch.device:
         return next(self.model.parameters()).device

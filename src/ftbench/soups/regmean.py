@@ -103,5 +103,6 @@ class RegMean(Recipe):
             input_grams(laboratory.model, laboratory.batches(rows, 16), files[run])
             print(f"inputs of the linear layers of {run}: {len(rows)} rows", flush=True)
         transposed = {name: stored for name, (_, stored) in linear_layers(laboratory.model).items()}
+        laboratory.release()
         rule = least_squares(files, transposed, self.config.off_diagonal)
         return Decision(mean_of(runs), rule=rule, varying=True, details={"examples": len(rows)})
