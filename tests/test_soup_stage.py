@@ -65,14 +65,14 @@ def write_record(folder: Path, number: int, **changes: Any) -> None:
 
 
 def cook(
-    kitchen: Path, place: Path, numbers: list[int], recipe: str = "uniform", records: Path | None = None
+    kitchen: Path, place: Path, numbers: list[int], recipe: str = "uniform", records: Path | None = None, **more: Any
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The weights and the record of a soup of some runs."""
     spec = {
         "study": "small", "task": "reviews", "model": "tiny", "method": "vanilla", "variant": "default",
         "family": "mine", "artifact": "soups/x", "recipe": recipe, "config": {}, "kind": "classification",
         "ingredients": [f"runs/s{number}" for number in numbers], "labels": LABELS,
-        "select_metric": "accuracy", "max_length": 8,
+        "select_metric": "accuracy", "max_length": 8, **more,
     }  # fmt: skip
     inputs = {"base": kitchen / "base.json", "select": kitchen / "select.parquet"}
     for position, number in enumerate(numbers):
@@ -96,6 +96,17 @@ def test_a_uniform_soup_is_the_mean_of_its_runs_and_the_record_says_which(kitche
     assert (written["accum_dtype"], written["out_dtype"]) == ("float64", "float32")
     assert 0 <= written["select_score"] <= 1
     assert (tmp_path / "model.safetensors").stat().st_size == written["checkpoint_bytes"]
+
+
+def test_sums_are_of_the_number_format_that_the_study_names(kitchen: Path, tmp_path: Path) -> None:
+    (tmp_path / "short").mkdir()
+    (tmp_path / "long").mkdir()
+    short, written = cook(kitchen, tmp_path / "short", [0, 1, 2], accumulate="float32")
+    long, _ = cook(kitchen, tmp_path / "long", [0, 1, 2])
+    assert written["accum_dtype"] == "float32"
+    # the same mean but for rounding, and the rounding is there
+    torch.testing.assert_close(short, long, rtol=1e-5, atol=1e-7)
+    assert any((short[name] != long[name]).any() for name in long)
 
 
 @pytest.mark.parametrize("recipe", ["uniform", "greedy"])

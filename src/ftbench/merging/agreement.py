@@ -37,7 +37,10 @@ def check_records(records: Mapping[str, Mapping[str, Any]], labels: Sequence[str
                     f"{_short(reference.get(key))} and {_short(record.get(key))}.{_FIXES.get(key, '')}"
                 )
     if list(reference["labels"]) != list(labels):
-        raise FtbenchError(f"{first} has the labels {reference['labels']} and the task has {list(labels)}")
+        raise FtbenchError(
+            f"{first} has the labels {reference['labels']} and the task has {list(labels)}. Run the workflow again: "
+            "the runs are older than the task's labels."
+        )
 
 
 def check_layouts(sources: Mapping[str, Source]) -> None:

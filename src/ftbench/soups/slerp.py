@@ -6,7 +6,7 @@ A line shortens vectors that point apart; the arc keeps their length.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -52,7 +52,7 @@ class Slerp(Recipe):
     formula = "sin((1-t) phi)/sin(phi) a + sin(t phi)/sin(phi) b, phi the angle of the raw tensors"
 
     class Config(Strict):
-        t: tuple[float, ...] = Field(
+        t: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
             (0.5,), min_length=1, description="points tried; the best on `select` is kept, a single one needs no trial"
         )
 
