@@ -28,6 +28,9 @@ class Memory:
     def tensor(self, name: str) -> torch.Tensor:
         return self.tensors[name]
 
+    def place(self, name: str) -> tuple[Path, int, int]:
+        return self.file, 0, 0
+
 
 def merge(rule: Rule, start: Memory | None = None, /, **sources: Memory) -> dict[str, torch.Tensor]:
     """What a rule makes of sources named by their runs."""

@@ -37,13 +37,17 @@ class Source(Protocol):
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor; not to be changed, it may be a view of the file."""
 
+    def place(self, name: str) -> tuple[Path, int, int]:
+        """Where a tensor lies: its file, its first byte there and the one after its last."""
+
 
 class _Files:
     """A safetensors file, or the shards of one."""
 
-    def __init__(self, file: Path, handles: Mapping[str, Any]) -> None:
-        self.file, self._handles = file, handles
+    def __init__(self, file: Path, handles: Mapping[str, Any], shards: list[Path]) -> None:
+        self.file, self._handles, self._shards = file, handles, shards
         self._layout: Layout | None = None
+        self._places: dict[str, tuple[Path, int, int]] = {}
 
     @property
     def layout(self) -> Layout:
@@ -56,6 +60,12 @@ class _Files:
         found: torch.Tensor = self._handles[name].get_tensor(name)
         return found
 
+    def place(self, name: str) -> tuple[Path, int, int]:
+        if not self._places:
+            for shard in self._shards:
+                self._places.update(_places(shard))
+        return self._places[name]
+
 
 @contextmanager
 def open_ingredient(place: Path) -> Iterator[Source]:
@@ -66,13 +76,24 @@ def open_ingredient(place: Path) -> Iterator[Source]:
     file = _weights_in(place) if place.is_dir() else place
     with ExitStack() as stack:
         handles: dict[str, Any] = {}
-        for shard in _shards(file):
+        shards = _shards(file)
+        for shard in shards:
             opened = stack.enter_context(_opened(shard))
             for name in opened.keys():  # noqa: SIM118, the handle is no mapping
                 if name in handles:
                     raise FtbenchError(f"{file}: tensor `{name}` stands in two shards; write the checkpoint again")
                 handles[name] = opened
-        yield _Files(file, handles)
+        yield _Files(file, handles, shards)
+
+
+def _places(file: Path) -> dict[str, tuple[Path, int, int]]:
+    """Where each tensor of a whole safetensors file lies."""
+    with file.open("rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(size))
+    header.pop("__metadata__", None)
+    offsets = {name: item["data_offsets"] for name, item in header.items()}
+    return {name: (file, 8 + size + begin, 8 + size + end) for name, (begin, end) in offsets.items()}
 
 
 def _weights_in(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftbench.config.errors import FtbenchError
+from ftbench.merging.read_ahead import ReadAhead
 from ftbench.merging.source import Source
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Merger:
 
         self.sources, self.rule, self.start = sources, rule, start
         self.accumulate = accumulate or torch.float64
+        self._ahead = ReadAhead()
 
     @property
     def layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -129,6 +131,7 @@ class Merger:
 
     def make(self, name: str) -> torch.Tensor:
         """One merged tensor; NaN or infinity raises an `FtbenchError` that names the ingredient it came from."""
+        self._ahead.at(self.sources.values(), name)
         run, source = next(iter(self.sources.items()))
         first = source.tensor(name)
         if not first.is_floating_point():
