@@ -249,12 +249,22 @@ def test_a_study_that_asks_for_detection_runs_its_jobs_and_trains_nothing(projec
         for seed in (0, 1)
     }
     soups = {f"soups/reviews/smoke_encoder/{family}-vanilla-default" for family in ("uniform", "greedy")}
-    asked = "detection: {scores: [energy, mahalanobis, knn], train_rows: 120, resamples: 50}\nsoups:"
+    asked = (
+        "detection: {scores: [energy, mahalanobis, knn], train_rows: 120, resamples: 50,"
+        " likelihood: {objective: masked, tokens: 6, training: {steps: 5}}}\nsoups:"
+    )
+    language = {"likelihood/reviews/smoke_encoder"}
     project.edit("config/studies/smoke.yaml", "soups:", asked)
     tables = {"collect": {"study"}, "compare": {"study"}, "report": {"study"}}
-    assert project.stale() == {"embed": runs | soups, "detect": runs | soups, **tables}
+    scored = {"adapt": language, "likelihood": language, "detect": runs | soups | language}
+    assert project.stale() == {"embed": runs | soups, **scored, **tables}
     project.snakemake()
-    table = read_table("detection", project.folder / "results/smoke/tables/detection.parquet").to_pylist()
+    whole = read_table("detection", project.folder / "results/smoke/tables/detection.parquet").to_pylist()
+    ratios = [row for row in whole if row["artifact_kind"] == "language_model"]
+    assert {row["artifact_id"] for row in ratios} == language
+    assert [row["score"] for row in ratios] == ["pseudo_likelihood_ratio", "pseudo_likelihood_ratio_mean"]
+    assert all(0 <= row["auroc"] <= 1 and row["forward_rows"] > 0 and row["method"] is None for row in ratios)
+    table = [row for row in whole if row not in ratios]
     assert {row["artifact_id"] for row in table} == runs | soups
     assert {(row["id_set"], row["ood_set"]) for row in table} == {("in_domain", "shifted")}
     assert {row["score"] for row in table} == {"energy", "mahalanobis", "knn"}
@@ -264,4 +274,4 @@ def test_a_study_that_asks_for_detection_runs_its_jobs_and_trains_nothing(projec
     }  # fmt: skip
     assert project.stale() == {}
     project.edit("config/studies/smoke.yaml", "resamples: 50", "resamples: 60")
-    assert project.stale() == {"detect": runs | soups, **tables}
+    assert project.stale() == {"detect": runs | soups | language, **tables}

@@ -32,7 +32,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("family_jobs",),
     ("data_jobs",),
     ("check",),
-    ("check_prior", "check_perturbations", "check_attacks"),
+    ("check_prior", "check_perturbations", "check_attacks", "check_detection"),
     ("cited",),
     ("resolve",),
     ("tuning",),
@@ -43,7 +43,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("methods", "soups", "attacks", "perturbations", "metrics"),
     ("merging", "attacking"),
     ("training", "data", "tables", "statistics"),
-    ("provenance", "fingerprint", "plugins", "outputs", "matrix", "acceptance"),
+    ("provenance", "fingerprint", "plugins", "outputs", "matrix", "language_cells", "acceptance"),
     ("config", "paths"),
 )
 APART = {("training", "tables"), ("training", "statistics"), ("tables", "statistics"), ("attacks", "soups")}

@@ -7,6 +7,7 @@ import scipy.stats
 from results_folder import SEEDS, Folder, small_study
 
 from ftbench import matrix
+from ftbench.language_cells import LanguageModel
 from ftbench.report.calibrated import calibration_grid, reliability_lines
 from ftbench.report.detected import detection_grid, outside_sets
 from ftbench.report.grid import NO_VALUE, Grid
@@ -92,12 +93,19 @@ def test_a_method_that_lacks_a_seed_has_no_mean_and_no_line(folder: Folder) -> N
 
 
 def test_scores_of_detection_stand_by_outside_set_with_intervals_over_seeds(folder: Folder) -> None:
-    folder.study = small_study(detection={"scores": ["energy", "msp"], "inside": "test"})
+    ratio = {"objective": "causal", "models": ["tiny", "decoder"]}
+    folder.study = small_study(detection={"scores": ["energy", "msp"], "inside": "test", "likelihood": ratio})
     generator, values = np.random.default_rng(0), {}
     for cell in matrix.detected(folder.study):
-        rows = []
+        rows, scores = [], ("msp", "energy")
+        if isinstance(cell, LanguageModel):
+            scores = ("likelihood_ratio",)
+            for name in ("adapted", "likelihoods"):
+                file = folder.places.path(name, task=cell.task, model=cell.model)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
         for outside in ("far", "farther"):
-            for score in ("msp", "energy"):
+            for score in scores:
                 value = float(generator.uniform(0.6, 0.9))
                 values[cell.artifact, outside, score] = value
                 lost = cell.artifact == PLAIN[1] and (outside, score) == ("far", "msp")
@@ -107,12 +115,14 @@ def test_scores_of_detection_stand_by_outside_set_with_intervals_over_seeds(fold
                      "aupr_out": value - 0.1, "aupr_in": value - 0.2, "fpr95": 1 - value, "n_id": 9, "n_ood": 9,
                      "n_select": 9, "resamples": 0}
                 )  # fmt: skip
-        write_table("detection", rows, folder.places.path("detection", artifact=cell.artifact))
+        file = folder.places.path("detection", artifact=cell.artifact)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_table("detection", rows, file)
     results = folder.finish()
     (board,) = boards(results)
     assert outside_sets(results, board) == [("test", "far"), ("test", "farther")]
     found = cells(detection_grid(results, board, "far"))
-    assert list(found["plain"]) == ["energy", "msp"]  # the order of the study
+    assert list(found["plain"]) == ["energy", "msp", "likelihood_ratio"]  # the order of the study
     own = [values[run, "far", "energy"] for run in PLAIN]
     mean = 100 * np.mean(own)
     text, note = found["plain"]["energy"]
@@ -121,6 +131,10 @@ def test_scores_of_detection_stand_by_outside_set_with_intervals_over_seeds(fold
     assert found["plain"]["msp"] == (NO_VALUE, "")  # one seed has no AUROC
     soup = "soups/reviews/tiny/uniform-plain-default"
     assert found["uniform of plain"]["msp"][0] == f"{100 * values[soup, 'far', 'msp']:.1f}"
+    for label, model in (("language model", "tiny"), ("language model decoder", "decoder")):  # the latter has no board
+        own = 100 * values[f"likelihood/reviews/{model}", "far", "likelihood_ratio"]
+        assert {name: text for name, (text, _) in found[label].items() if text} == {"likelihood_ratio": f"{own:.1f}"}
+    assert found["plain"]["likelihood_ratio"] == ("", "")
     page = folder.page("index.html")
     assert all(f'id="{name}"' in page for name in ("rows-from-outside", "telling-rows-from-outside"))
     assert "<caption>reviews, tiny: farther outside test</caption>" in page

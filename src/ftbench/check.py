@@ -10,6 +10,7 @@ from typing import Any
 
 from ftbench import matrix
 from ftbench.check_attacks import attack_problems
+from ftbench.check_detection import check_detection
 from ftbench.check_perturbations import check_perturbation
 from ftbench.check_prior import check_prior, check_prior_labels
 from ftbench.config.dataset import TRAINED_KINDS, Split
@@ -67,10 +68,8 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
             _check_task(found, resolver, catalogue, task)
         for model in resolver.models():
             _check_corpus(found, catalogue, model)
-        for task in study.tasks if study.detection else ():
-            found.catch(partial(matrix.detection_sets, study, task))
-            if resolver.space(task)[0] != "classification":
-                found.add("detection", f"the {resolver.space(task)[0]} task `{task}`", "tasks of classification")
+        if study.detection:
+            check_detection(found, resolver)
         if study.prior:
             check_prior(found, resolver)
     return list(dict.fromkeys(found.lines))
@@ -88,6 +87,9 @@ def _names(study: Any) -> list[tuple[str, str, str]]:
     names = [(f"models.{index}", "models", model) for index, model in enumerate(study.models)]
     if study.shift.encoder:
         names.append(("shift.encoder", "models", study.shift.encoder))
+    if study.detection and study.detection.likelihood:
+        named = enumerate(study.detection.likelihood.models or [])
+        names += [(f"detection.likelihood.models.{index}", "models", model) for index, model in named]
     for task, wanted in study.tasks.items():
         names.append((f"tasks.{task}.train.dataset", "datasets", wanted.train.dataset))
         names += [

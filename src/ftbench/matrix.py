@@ -14,6 +14,7 @@ from ftbench import paths
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.families import Family
 from ftbench.config.study import Study
+from ftbench.language_cells import LanguageModel, language_models
 from ftbench.plugins import plugin
 
 
@@ -100,12 +101,13 @@ class Base:
 Artifact = Run | SoupCell | EnsembleCell | Base
 
 
-def kind_of(cell: Artifact) -> str:
+def kind_of(cell: Artifact | LanguageModel) -> str:
     """What tables call an artifact of this kind."""
-    return {Run: "run", SoupCell: "soup", EnsembleCell: "ensemble", Base: "base"}[type(cell)]
+    kinds = {Run: "run", SoupCell: "soup", EnsembleCell: "ensemble", Base: "base", LanguageModel: "language_model"}
+    return kinds[type(cell)]
 
 
-def identity(cell: Artifact) -> dict[str, Any]:
+def identity(cell: Artifact | LanguageModel) -> dict[str, Any]:
     """Who an artifact is, in the columns that tables of scores share; null where its runs are of several."""
     named = {name: getattr(cell, name, None) for name in ("method", "variant", "seed")}
     return {"task": cell.task, "model": cell.model, "artifact_kind": kind_of(cell), **named}
@@ -252,12 +254,13 @@ def soup_artifact(task: str, model: str, name: str) -> str:
     return paths.SOUP.format(task=task, model=model, soup=name)
 
 
-def detected(study: Study) -> Iterator[Run | SoupCell | EnsembleCell]:
+def detected(study: Study) -> Iterator[Run | SoupCell | EnsembleCell | LanguageModel]:
     """The artifacts whose scores of rows from outside a study asks for."""
     if study.detection:
         yield from runs(study)
         yield from soups(study)
         yield from ensembles(study)
+        yield from language_models(study)
 
 
 def embedded(study: Study) -> Iterator[Run | SoupCell]:

@@ -18,6 +18,7 @@ SOUP = "soups/{task}/{model}/{soup}"
 ENSEMBLE = "ensembles/{task}/{model}/{ensemble}"
 PATH = "paths/{task}/{model}/{path}"
 BASE = "base/{task}/{model}"
+LIKELIHOOD = "likelihood/{task}/{model}"
 ATTACKED = "attacks/{attack}/{artifact}/a{attack_seed}/{shard}"
 
 PATTERNS = {
@@ -61,6 +62,9 @@ PATTERNS = {
     "attack": ATTACKED + "/attack.json",
     "transferred": "transfer/{artifact}/predictions.parquet",
     "features": "predictions/{artifact}/features.parquet",
+    "adapted_model": LIKELIHOOD + "/model.safetensors",
+    "adapted": LIKELIHOOD + "/adapted.json",
+    "likelihoods": LIKELIHOOD + "/likelihoods.parquet",
     "detection": "predictions/{artifact}/detection.parquet",
     "tables": "tables/{table}.parquet",
     "report": "report/{page}",
@@ -73,7 +77,7 @@ WILDCARDS = {
     **dict.fromkeys(("dataset", "task", "model", "method", "variant", "soup", "path", "prior", "attack"), _NAME),
     **dict.fromkeys(("seed", "attack_seed", "shard"), r"\d+"),
     "trial": r"t\d+",
-    "artifact": r"(runs|soups|ensembles|base)/[\w.\-/]+",
+    "artifact": r"(runs|soups|ensembles|base|likelihood)/[\w.\-/]+",
 }
 # artifacts with weights, whose predictions come from a model, and those whose predictions come from others'
 WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"

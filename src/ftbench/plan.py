@@ -18,6 +18,7 @@ from ftbench.config.load import Catalogue, LoadedStudy, load_catalogue, load_stu
 from ftbench.config.study import Study
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
+from ftbench.language_cells import language_models
 from ftbench.paths import COLLECTED, COMPARED, DATA_ROOT_VARIABLE, PAGES, StudyPaths, study_paths
 from ftbench.requirements import Requirements
 
@@ -179,6 +180,9 @@ class Plan:
         yield from (self.job("attack", **place) for place in self.attack_places())
         yield from (self.job("transfer", artifact=cell.artifact) for cell in matrix.transfer_targets(self.study))
         yield from (self.job("embed", artifact=cell.artifact) for cell in matrix.embedded(self.study))
+        for stage in ("adapt", "likelihood"):
+            for language in language_models(self.study):
+                yield self.job(stage, task=language.task, model=language.model)
         yield from (self.job("detect", artifact=cell.artifact) for cell in matrix.detected(self.study))
         yield from (self.job(stage) for stage in ("collect", "compare", "report"))
 

@@ -17,12 +17,12 @@ from ftbench.data.near_duplicates import BYTES_A_ROW
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
 from ftbench.plugins import plugin
-from ftbench.stages import attack, finetune, path, shift, transfer, upstream
+from ftbench.stages import adapt, attack, finetune, likelihood, path, shift, transfer, upstream
 
 # those that run a model; `base` where it pretrains one
 GPU_STAGES = (
     "base", "upstream", "pretrain_samples", "finetune", "soup", "path", "predict", "shift", "predict_perturbed",
-    "attack", "transfer", "embed",
+    "attack", "transfer", "embed", "adapt", "likelihood",
 )  # fmt: skip
 TRAINING_STAGES = ("finetune", "trial")  # those that several processes, and machines, may share
 LOCAL_STAGES = ("fetch", "prepare", "split", "tune", "collect", "compare", "report")  # short, or need the network
@@ -133,7 +133,7 @@ class Requirements:
             gpu=gpu,
             gpu_memory_mb=round(CONTEXT_MB + weights * (copies or 1) + _activations_mb(parameters, tokens)) * bool(gpu),
             seconds=seconds,
-            disk_mb=weights * (job.stage in ("base", "upstream", "finetune", "soup")),
+            disk_mb=weights * (job.stage in ("base", "upstream", "finetune", "soup", "adapt")),
             processes=processes,
             nodes=nodes,
         )
@@ -175,6 +175,9 @@ class Requirements:
         if isinstance(spec, upstream.Spec):
             operations = 6 * parameters * _tokens(spec.training, spec.rows or UNKNOWN_ROWS)
             return operations, 4, spec.training.batch_size * spec.training.max_length
+        if isinstance(spec, adapt.Spec):
+            operations = 6 * parameters * _tokens(spec.training, self.training_rows(spec.task))
+            return operations, 4, spec.training.batch_size * spec.training.max_length
         if job.stage == "base":
             built_in = self.jobs.catalogue.model(job.cell).built_in
             if built_in is None:
@@ -191,6 +194,9 @@ class Requirements:
             rows = spec.rows * (2 + len(self.jobs.study.tasks[spec.task].evaluate))
         length = getattr(spec, "max_length", 0)
         asked = QUERIES if job.stage == "attack" else 1
+        if isinstance(spec, likelihood.Spec):  # two models, and a pass for each token that is hidden
+            hidden = spec.objective == "masked" and spec.pll == "exact"
+            asked = 2 * (min(length, spec.tokens or length) if hidden else 1)
         return 2 * parameters * rows * length * asked, 0, 64 * length
 
     def _rows(self, job: PlannedJob) -> int:
@@ -199,7 +205,7 @@ class Requirements:
         if job.stage in ("fetch", "prepare"):
             entry = self.jobs.catalogue.dataset(job.cell)
             return sum(split.rows or split.local_rows or 10_000 for split in entry.splits.values())
-        if job.stage in ("split", "audit", "shift", "finetune"):
+        if job.stage in ("split", "audit", "shift", "finetune", "adapt"):
             task = str(getattr(spec, "task", ""))
             return self.training_rows(task) + (self.evaluation_rows(task) if job.stage in ("audit", "shift") else 0)
         if job.stage == "soup":
@@ -208,7 +214,9 @@ class Requirements:
             return spec.rows * max(1, len(spec.sets)) if spec.rows else self.evaluation_rows(spec.task)
         if job.stage == "embed":
             return self.training_rows(artifacts[job.cell].task) + self.evaluation_rows(artifacts[job.cell].task)
-        if job.stage in ("predict", "ensemble", "score", "detect"):
+        if job.stage in ("detect", "likelihood"):
+            return self.evaluation_rows(str(getattr(spec, "task", "")))
+        if job.stage in ("predict", "ensemble", "score"):
             return self.evaluation_rows(artifacts[job.cell].task)
         if job.stage in ("predict_perturbed", "score_perturbed"):
             return self.perturbed_rows(artifacts[job.cell].task)

@@ -17,6 +17,7 @@ from ftbench.config.load import Catalogue
 from ftbench.config.perturbations import PerturbationEntry
 from ftbench.config.strict import validated
 from ftbench.config.study import Study, Training, Variant
+from ftbench.language_cells import language_models
 from ftbench.metrics.base import DEFAULTS
 from ftbench.plugins import plugin
 from ftbench.soups.judging import PriorHead
@@ -45,6 +46,7 @@ class Resolver:
     def models(self) -> list[str]:
         """Every model that the study reads, each once."""
         found = [*self.study.models, self.encoder]
+        found += [cell.model for cell in language_models(self.study)]
         for name in self.study.attacks:  # an attack that is not valid is told of elsewhere
             with suppress(FtbenchError):
                 use, config = self.attack(name)
@@ -100,6 +102,12 @@ class Resolver:
         # a prior task is trained to its end and not selected: it has no `select` rows
         own = {"evaluations": 0, "keep": "last", **self.study.prior.training}
         return self.training(own, "prior.training")
+
+    def language_training(self) -> Training:
+        """How a language model is trained on a task's texts: to its end, as nothing selects among its states."""
+        wanted = self.study.detection and self.study.detection.likelihood
+        own = {**(wanted.training if wanted else {}), "evaluations": 0, "keep": "last", "processes": 1, "nodes": 1}
+        return self.training(own, "detection.likelihood.training")
 
     def prior_width(self) -> float | None:
         """How far off a prediction of a prior regression may be and count as right, in the score's unit."""

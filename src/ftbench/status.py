@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ftbench import driver, made, matrix
 from ftbench.cost import Past
 from ftbench.data_jobs import PlannedJob
+from ftbench.language_cells import LanguageModel, language_models
 from ftbench.partial import OLDER_SETTINGS, outdated
 from ftbench.plan import Plan
 
@@ -44,8 +45,10 @@ Link = tuple[str, dict[str, str], list[Path]]
 
 def chain(plan: Plan, artifact: str) -> list[Link]:
     """Stages of a cell in order: name, wildcards, and the files that the stage makes."""
-    cell = plan.stages.artifacts[artifact]
+    cell = plan.stages.artifacts.get(artifact)
     stages: list[Link] = []
+    if cell is None:
+        return _beyond(plan)[artifact]
     if isinstance(cell, matrix.Run):
         place = {name: str(value) for name, value in cell.__dict__.items()}
         stages.append(("finetune", place, [plan.paths.path("run", **place), plan.paths.path("run_model", **place)]))
@@ -67,6 +70,13 @@ def _beyond(plan: Plan) -> dict[str, list[Link]]:
     for place in plan.attack_places():
         files = [plan.paths.path(name, **place) for name in ("attacks", "attack")]
         found.setdefault(place["artifact"], []).append(("attack", place, files))
+    for language in language_models(plan.study):
+        place = {"task": language.task, "model": language.model}
+        files = [plan.paths.path(name, **place) for name in ("adapted", "adapted_model")]
+        found[language.artifact] = [
+            ("adapt", place, files),
+            ("likelihood", place, [plan.paths.path("likelihoods", **place)]),
+        ]
     for stage, name, wanted in (
         ("transfer", "transferred", matrix.transfer_targets(plan.study)),
         ("embed", "features", matrix.embedded(plan.study)),
@@ -85,7 +95,8 @@ def cells(plan: Plan, past: Past | None = None) -> Iterator[Cell]:
     past = past or Past(plan)
     held, alive = set(driver.working(plan.paths.work)), driver.alive()
     stale, gone = outdated(plan), unavailable(plan.paths, plan.study)
-    for artifact, cell in plan.stages.artifacts.items():
+    others = {cell.artifact: cell for cell in language_models(plan.study)}
+    for artifact, cell in {**plan.stages.artifacts, **others}.items():
         left, state, at, reason, failed = 0.0, "done", "score", "", artifact
         for stage, wildcards, files in chain(plan, artifact):
             job = plan.job(stage, **wildcards)
@@ -117,7 +128,9 @@ def _older(plan: Plan, job: PlannedJob) -> str | None:
     return OLDER_SETTINGS
 
 
-def _row(cell: matrix.Artifact) -> str:
+def _row(cell: matrix.Artifact | LanguageModel) -> str:
+    if isinstance(cell, LanguageModel):
+        return "language model"
     if isinstance(cell, matrix.SoupCell):
         return f"{cell.family} of {cell.method}"
     return cell.method if isinstance(cell, matrix.Run) else "base model"

@@ -13,6 +13,7 @@ from ftbench import made, sources, status
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.cost import Past
 from ftbench.data_jobs import PlannedJob
+from ftbench.language_cells import language_models
 from ftbench.plan import Plan
 
 LAST_LINES = 8
@@ -20,8 +21,9 @@ LAST_LINES = 8
 
 def explain(plan: Plan, artifact: str) -> Iterator[str]:
     """Lines about one artifact: every stage of its chain that is not up to date, and why."""
-    if artifact not in plan.stages.artifacts:
-        raise FtbenchError(f"unknown artifact `{artifact}`. {nearest(artifact, plan.stages.artifacts)}")
+    known = [*plan.stages.artifacts, *(cell.artifact for cell in language_models(plan.study))]
+    if artifact not in known:
+        raise FtbenchError(f"unknown artifact `{artifact}`. {nearest(artifact, known)}")
     past = Past(plan)
     cell = next(cell for cell in status.cells(plan, past) if cell.artifact == artifact)
     yield f"{artifact}: {cell.state}" + (f" at {cell.stage}: {cell.reason}" if cell.reason else "")

@@ -1,4 +1,4 @@
-from ftbench.paths import COMBINED, WEIGHTED
+from ftbench.paths import COMBINED, LIKELIHOOD, WEIGHTED
 
 
 # Logits of one artifact on every evaluation set of its task.
@@ -139,6 +139,49 @@ rule embed:
     shell:
         "python -m ftbench.stage embed {params.job} --threads {threads}"
         " --outputs features={output.features} > {log} 2>&1"
+
+
+# The language model of a base model after the texts of one task.
+rule adapt:
+    input:
+        unpack(PLAN.inputs("adapt")),
+    output:
+        model=PLAN.pattern("adapted_model"),
+        record=PLAN.pattern("adapted"),
+    log:
+        PLAN.log("adapt", LIKELIHOOD),
+    conda:
+        "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("adapt"),
+    params:
+        job=PLAN.arguments("adapt"),
+    message:
+        "training the language model {wildcards.model} on the texts of {wildcards.task}"
+    shell:
+        "python -m ftbench.stage adapt {params.job} --threads {threads}"
+        " --outputs model={output.model} record={output.record} > {log} 2>&1"
+
+
+# Likelihoods of evaluation texts under a language model before and after the texts of one task.
+rule likelihood:
+    input:
+        unpack(PLAN.inputs("likelihood")),
+    output:
+        likelihoods=PLAN.pattern("likelihoods"),
+    log:
+        PLAN.log("likelihood", LIKELIHOOD),
+    conda:
+        "../envs/ftbench.yaml"
+    resources:
+        **PLAN.resources("likelihood"),
+    params:
+        job=PLAN.arguments("likelihood"),
+    message:
+        "reading likelihoods of {wildcards.model} for {wildcards.task}"
+    shell:
+        "python -m ftbench.stage likelihood {params.job} --threads {threads}"
+        " --outputs likelihoods={output.likelihoods} > {log} 2>&1"
 
 
 # How well the scores of one artifact tell rows from outside the task.

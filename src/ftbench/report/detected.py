@@ -27,7 +27,13 @@ def outside_sets(results: Results, board: Board) -> list[tuple[str, str]]:
 
 
 def _own(results: Results, board: Board) -> list[Record]:
-    return [row for row in results.detection if (row["task"], row["model"]) == (board.task, board.model)]
+    """The rows of a board; language models that nobody fine-tunes, and so have no board, stand on all of their task."""
+    models = set(results.study.models)
+    return [
+        row
+        for row in results.detection
+        if row["task"] == board.task and (row["model"] == board.model or row["model"] not in models)
+    ]
 
 
 def _scores(results: Results, board: Board, outside: str) -> list[str]:
@@ -43,8 +49,9 @@ def _owners(results: Results, board: Board, outside: str) -> list[tuple[str, lis
     known = {row["artifact_id"] for row in rows}
     found = [(row.label, members(results, board, row)) for row in (*board.rows, *board.soups)]
     kept = [(label, owners) for label, owners in found if known & set(owners)]
-    others = list(dict.fromkeys(row["artifact_id"] for row in rows if row["artifact_kind"] == "language_model"))
-    return [*kept, *((_LANGUAGE_MODEL, [other]) for other in others)]
+    others = {row["artifact_id"]: row["model"] for row in rows if row["artifact_kind"] == "language_model"}
+    named = {other: "" if model == board.model else f" {model}" for other, model in others.items()}
+    return [*kept, *((f"{_LANGUAGE_MODEL}{name}", [other]) for other, name in named.items())]
 
 
 def _over(rows: dict[Any, Record], owners: Sequence[str], outside: str, score: str, column: str) -> Mean:

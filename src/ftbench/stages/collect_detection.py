@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ftbench import matrix
+from ftbench.language_cells import LanguageModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +23,10 @@ def detection(study: Study, scan: Scan, scored: Collection[str]) -> pa.Table:
     files = {}
     for cell in matrix.detected(study):
         file = scan.places.path("detection", artifact=cell.artifact)
-        if cell.artifact not in scored:
+        if isinstance(cell, LanguageModel):
+            if _whole(cell, scan):
+                files[cell.artifact] = file
+        elif cell.artifact not in scored:
             scan.absent(cell.artifact, "detect", "waits for score")
         elif not file.is_file():
             scan.absent(cell.artifact, "detect", "not run")
@@ -32,3 +36,15 @@ def detection(study: Study, scan: Scan, scored: Collection[str]) -> pa.Table:
     for artifact, reason in found.refused.items():
         scan.absent(artifact, "detect", reason)
     return scan.ordered(found.table, list(files))
+
+
+def _whole(cell: LanguageModel, scan: Scan) -> bool:
+    """Whether everything behind the scores of a language model is there; what is not becomes rows in `missing`."""
+    waits_for = None
+    for stage, name in (("adapt", "adapted"), ("likelihood", "likelihoods"), ("detect", "detection")):
+        place = {"artifact": cell.artifact} if name == "detection" else {"task": cell.task, "model": cell.model}
+        if waits_for is None and scan.places.path(name, **place).is_file():
+            continue
+        scan.absent(cell.artifact, stage, f"waits for {waits_for}" if waits_for else "not run")
+        waits_for = waits_for or stage
+    return waits_for is None

@@ -100,6 +100,9 @@ def measured(spec: Spec, name: str, outside: str, values: Mapping[str, NDArray[n
 
 def _scores(spec: Spec, inputs: Mapping[str, Path]) -> Iterator[Scored]:
     """Every score with its values by set; nothing for an artifact that failed and so has no predictions."""
+    if "likelihoods" in inputs:
+        yield from _of_likelihoods(spec, inputs["likelihoods"])
+        return
     from ftbench.statistics.outlier_scores import from_logits
     from ftbench.tables.store import read_table
 
@@ -112,6 +115,24 @@ def _scores(spec: Spec, inputs: Mapping[str, Path]) -> Iterator[Scored]:
             yield name, _each(partial(from_logits, name, temperature=spec.temperature), logits), {}
     if set(spec.scores) & set(FROM_FEATURES):
         yield from _of_features(spec, inputs["features"])
+
+
+def _of_likelihoods(spec: Spec, file: Path) -> Iterator[Scored]:
+    """log p of the pretrained model minus log p of the adapted one: the sum over tokens, and its mean over them."""
+    import numpy as np
+    from pyarrow import compute
+
+    from ftbench.tables.store import metadata, read_table
+
+    table = read_table("likelihoods", file)
+    header = metadata(table)
+    cost = {"forward_rows": header["forward_rows"], "seconds": header["seconds"]}
+    ratio = compute.subtract(table.column("pretrained"), table.column("adapted"))
+    names, tokens = table.column("eval_set").to_numpy(zero_copy_only=False), table.column("tokens").to_numpy()
+    for name in spec.scores:
+        # a row without a token says nothing: its ratio is 1
+        values = ratio.to_numpy() / np.maximum(tokens, 1) if name.endswith("_mean") else ratio.to_numpy()
+        yield name, {each: values[names == each] for each in (spec.inside, "select", *spec.outside)}, cost
 
 
 def _of_features(spec: Spec, file: Path) -> Iterator[Scored]:

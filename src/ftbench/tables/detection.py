@@ -52,6 +52,10 @@ DETECTION = Table(
         Column("n_train", INTEGER, "training rows behind the score; null for scores that need none", nullable=True,
                low=0),
         Column("neighbours", INTEGER, "K of `knn`", nullable=True, low=1),
+        Column("forward_rows", INTEGER, "rows that were passed forward for the score, by both language models; null for"
+               " scores of stored outputs", nullable=True, low=0),
+        Column("seconds", NUMBER, "what that took; the training of the adapted one is in its record, `adapted.json`",
+               nullable=True, low=0),
         Column("resamples", INTEGER, "bootstrap resamples behind the interval", low=0),
         Column("reason", TEXT, "why there are no measures", nullable=True),
     ),
@@ -71,3 +75,19 @@ FEATURES = Table(
         Column("feature", pa.list_(SINGLE), "input of the last linear layer, dropout off"),
     ),
 )
+
+LIKELIHOODS = Table(
+    "likelihoods",
+    "One row for each row of the sets of `detection`: what the pretrained and the adapted language model say of its"
+    " text. One file a task and model; not collected.",
+    ("artifact_id", "eval_set", "uid"),
+    (
+        Column("artifact_id", TEXT, "`likelihood/TASK/MODEL`"),
+        Column("eval_set", TEXT, "name of the set"),
+        Column("uid", TEXT, "id of the row"),
+        Column("tokens", INTEGER, "tokens that the sums are over", low=0),
+        Column("pretrained", NUMBER, "summed log p of these tokens under the pretrained model, nats; of a masked model"
+               " the pseudo-log-likelihood", high=0),
+        Column("adapted", NUMBER, "the same under the model that was trained on the task's texts", high=0),
+    ),
+)  # fmt: skip

@@ -24,7 +24,7 @@ NOT_RUN = "not run"
 # stages whose cells are artifacts of the matrix, and stages that come after collecting
 _KNOWN = {
     "finetune", "soup", "path", "predict", "ensemble", "attack", "transfer", "score", "predict_perturbed",
-    "score_perturbed", "embed", "detect", "collect", "compare", "report",
+    "score_perturbed", "embed", "detect", "adapt", "likelihood", "collect", "compare", "report",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from ftbench.tables.attack_schema import ATTACK_COMPARISONS, ATTACK_SCORES, ATTA
 from ftbench.tables.calibration import CALIBRATION, RELIABILITY
 from ftbench.tables.column import FLAG, INTEGER, NUMBER, SINGLE, TEXT, Column, Table
 from ftbench.tables.comparison import COMPARISONS, STANDINGS
-from ftbench.tables.detection import DETECTION, FEATURES
+from ftbench.tables.detection import DETECTION, FEATURES, LIKELIHOODS
 from ftbench.tables.families import BARRIERS, PATHS, SOUP_INGREDIENTS, SOUPS, TASK_VECTORS
 from ftbench.tables.perturbation_schema import PERTURBATIONS, PERTURBED_PREDICTIONS
 from ftbench.tables.prior_schema import FORGETTING, PARETO, PRETRAIN_SAMPLES, REHEARSAL_TRACE
@@ -228,6 +228,7 @@ TABLES: dict[str, Table] = {
         PRETRAIN_SAMPLES, FORGETTING, REHEARSAL_TRACE, PARETO, OVERLAP, DUPLICATES, ATTACKS, ATTACK_SCORES,
         ATTACK_COMPARISONS, TRANSFER, MISSING, PREDICTIONS, SIMILARITY, SHIFT, TRENDS, ROBUSTNESS, GROUPS,
         PERTURBED_PREDICTIONS, PERTURBATIONS, CALIBRATION, RELIABILITY, DETECTION, FEATURES,
+        LIKELIHOODS,
     )
 }  # fmt: skip
 
