@@ -13,6 +13,7 @@ from results_folder import SEEDS, Folder, small_study
 from ftbench import matrix
 from ftbench.config.errors import FtbenchError
 from ftbench.metrics.base import Predictions
+from ftbench.metrics.entities import TagSequences
 from ftbench.plugins import plugin, plugins
 from ftbench.statistics.families import holm
 from ftbench.tables.store import metadata, read_table, write_table
@@ -178,7 +179,10 @@ def test_the_parts_of_a_metric_give_its_score_on_any_rows(name: str) -> None:
     generator = np.random.default_rng(1)
     labels = 2 if name == "f1" else 3
     none, whole = np.zeros(0), np.zeros(0, dtype=np.int64)
-    if "regression" in metric.kinds:
+    if "sequence" in metric.kinds:
+        drawn = generator.choice(["O", "B-a", "I-a", "I-b"], (2, 60, 4)).tolist()
+        given: Predictions = TagSequences.of(*drawn)
+    elif "regression" in metric.kinds:
         gold = generator.normal(size=60)
         given = Predictions("regression", (), whole, whole, np.zeros((0, 0)), gold, gold + generator.normal(size=60))
     elif "text" in metric.kinds:

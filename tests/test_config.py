@@ -228,8 +228,9 @@ def test_a_map_that_misses_a_label_of_the_task_is_no_map(tmp_path: Path) -> None
 def test_evaluating_a_classifier_on_scores_is_refused(tmp_path: Path) -> None:
     study = changed(STUDY, "tasks.reviews.evaluate.other", {"dataset": "scores", "split": "test", "role": "ood"})
     assert any("regression" in line for line in problems(configured(tmp_path, study)))
-    study = changed(STUDY, "tasks.reviews.metrics", ["pearson"])
-    assert any("`pearson`" in line for line in problems(configured(tmp_path, study)))
+    for metric in ("pearson", "word_loss", "entity_f1"):
+        study = changed(STUDY, "tasks.reviews.metrics", [metric])
+        assert any(f"found `{metric}`" in line for line in problems(configured(tmp_path, study)))
 
 
 def test_steps_of_the_study_give_way_to_epochs_of_a_method(tmp_path: Path) -> None:

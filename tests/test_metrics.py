@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
+from ftbench.config.errors import FtbenchError
 from ftbench.metrics.base import DEFAULTS, Metric, Predictions
+from ftbench.metrics.entities import TagSequences, entities
 from ftbench.metrics.resampling import generator_for, percentile_interval
 from ftbench.plugins import plugin, plugins
 
@@ -56,7 +59,34 @@ def text(rows: int = 200, seed: int = 0) -> Predictions:
     return Predictions("text", (), whole, whole, np.zeros((0, 0)), none, none, counted)
 
 
+def sequences(rows: int = 150, seed: int = 0) -> TagSequences:
+    """Sequences of 1 to 8 tags, any tag behind any other; a fifth of the predicted ones are drawn anew."""
+    generator = np.random.default_rng(seed)
+    tags = np.array(["O", "B-a", "I-a", "B-b", "I-b"])
+    gold = [generator.choice(tags, generator.integers(1, 9)).tolist() for _ in range(rows)]
+    pred = [[str(generator.choice(tags)) if generator.random() < 0.2 else tag for tag in row] for row in gold]
+    return TagSequences.of(gold, pred)
+
+
+@cache
+def every_span(tags: tuple[str, ...]) -> frozenset[tuple[str, int, int]]:
+    """All spans that are entities by definition: one type throughout, begun there, not gone on with, no `B` inside."""
+
+    def begins(place: int) -> bool:
+        goes_on = place > 0 and tags[place - 1] in (f"B-{tags[place][2:]}", f"I-{tags[place][2:]}")
+        return tags[place].startswith("B-") or (tags[place] != "O" and not goes_on)
+
+    def whole(first: int, last: int) -> bool:
+        inside = all(tags[place] == f"I-{tags[first][2:]}" for place in range(first + 1, last + 1))
+        return inside and (last + 1 == len(tags) or tags[last + 1] != f"I-{tags[first][2:]}")
+
+    pairs = ((first, last) for first in range(len(tags)) for last in range(first, len(tags)))
+    return frozenset((tags[first][2:], first, last) for first, last in pairs if begins(first) and whole(first, last))
+
+
 def sample_for(name: str) -> Predictions:
+    if "sequence" in metric(name).kinds:
+        return sequences()
     if "text" in metric(name).kinds:
         return text()
     if "regression" in metric(name).kinds:
@@ -123,6 +153,16 @@ def reference(name: str, given: Predictions) -> float:
             assert given.words is not None
             return float(np.average(given.words[:, 0 if name == "word_loss" else 2] / given.words[:, 1],
                                     weights=given.words[:, 1]))  # fmt: skip
+        case "entity_f1" | "entity_precision" | "entity_recall":
+            assert isinstance(given, TagSequences)
+            sides = [
+                {(row, *span) for row, tags in enumerate(side) for span in every_span(tags)}
+                for side in (given.gold_tags, given.pred_tags)
+            ]
+            right = len(sides[0] & sides[1])
+            precision, recall = right / len(sides[1]), right / len(sides[0])
+            f1 = 2 * precision * recall / (precision + recall)
+            return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall}[name]
     raise AssertionError(f"no reference for the metric `{name}`: add one")
 
 
@@ -157,7 +197,7 @@ def test_the_bootstrap_has_the_distribution_of_resampled_rows(name: str) -> None
 def test_a_metric_is_complete_deterministic_and_within_its_bounds(name: str) -> None:
     found, given = metric(name), sample_for(name)
     assert found.summary
-    assert set(found.kinds) <= set(DEFAULTS)
+    assert set(found.kinds) <= {*DEFAULTS, "sequence"}  # no task has sequences, so nothing is scored by default
     assert found.unit in ("fraction", "number")
     low, high = found.bounds
     first, second = (found.resampled(given, generator_for("artifact", "set", name), 100) for _ in range(2))
@@ -175,6 +215,8 @@ def test_better_predictions_score_better(name: str) -> None:
     found, given = metric(name), sample_for(name)
     if given.words is not None:
         perfect = dataclasses.replace(given, words=given.words * [0, 1, 0] + given.words[:, [1]] * [0, 0, 1])
+    elif isinstance(given, TagSequences):
+        perfect = dataclasses.replace(given, pred_tags=given.gold_tags)
     elif given.kind == "regression":
         whole = np.zeros(0, dtype=np.int64)
         perfect = Predictions("regression", (), whole, whole, np.zeros((0, 0)), given.gold_value, given.gold_value)
@@ -306,3 +348,53 @@ def test_bins_of_equal_mass_do_not_depend_on_the_order_of_rows() -> None:
     tied = Predictions("classification", given.labels, given.gold, given.pred, coarse, *[np.zeros(0)] * 2)
     turned = tied.take(np.random.default_rng(0).permutation(97))
     assert metric("ece_mass").score(tied) == pytest.approx(metric("ece_mass").score(turned), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        ("O O", set()),
+        ("B-a I-a O B-b", {("a", 0, 1), ("b", 3, 3)}),
+        ("I-a I-a", {("a", 0, 1)}),  # begun without `B`
+        ("O I-a O I-a", {("a", 1, 1), ("a", 3, 3)}),
+        ("B-a I-b I-b", {("a", 0, 0), ("b", 1, 2)}),  # another type inside
+        ("B-a B-a I-a", {("a", 0, 0), ("a", 1, 2)}),  # side by side
+        ("I-a B-a", {("a", 0, 0), ("a", 1, 1)}),
+        ("B-a-b I-a-b I-a", {("a-b", 0, 1), ("a", 2, 2)}),  # a type may have a hyphen
+        ("", set()),
+    ],
+)
+def test_entities_are_read_as_the_evaluation_of_conll_2000_reads_them(tags: str, wanted: set[object]) -> None:
+    assert entities(tags.split()) == wanted == every_span(tuple(tags.split()))
+
+
+def entity_scores(gold: list[str], pred: list[str]) -> list[float]:
+    given = TagSequences.of([row.split() for row in gold], [row.split() for row in pred])
+    return [metric(f"entity_{name}").score(given) for name in ("precision", "recall", "f1")]
+
+
+def test_an_entity_counts_only_as_a_whole_and_in_its_own_row() -> None:
+    # one boundary and one type wrong, two right
+    found = entity_scores(["O B-a I-a O", "B-a O B-b B-b"], ["B-a I-a I-a O", "B-b O B-b B-b"])
+    assert found == pytest.approx([2 / 4, 2 / 4, 2 / 4])
+    found = entity_scores(["B-a O", "B-a I-a"], ["B-a B-a", "B-a I-a"])
+    assert found == pytest.approx([2 / 3, 1.0, 4 / 5])
+    assert entity_scores(["O B-a", "O O"], ["O O", "O B-a"]) == [0.0, 0.0, 0.0]
+    assert entity_scores(["O O"], ["O O"]) == [0.0, 0.0, 0.0]  # nothing to find
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred", "told"),
+    [
+        ([["O", "O"]], [["O"]], r"row 0: found 1 predicted tags for 2 gold ones.*cut off"),
+        ([["O"], ["O"]], [["O"]], r"found 1 predicted sequences for 2"),
+        ([["O"], ["S-a"]], [["O"], ["O"]], r"row 1: found the tag 'S-a'; expected `O`, `B-type` or `I-type`"),
+        ([["O"]], [["B-"]], r"found the tag 'B-'"),
+        ([["O"]], [["PER"]], r"found the tag 'PER'"),
+    ],
+)
+def test_sequences_that_are_not_tagged_word_by_word_are_refused(
+    gold: list[list[str]], pred: list[list[str]], told: str
+) -> None:
+    with pytest.raises(FtbenchError, match=told):
+        TagSequences.of(gold, pred)

@@ -1,7 +1,7 @@
 """Metric plug-ins as `evaluate.Metric`, for use outside a study: `evaluate.load(PATH_OF_THIS_FILE, "f1_macro")`.
 
-Loads without network; nothing in the package imports it. Metrics of kinds other than classification and regression read
-what only a study stores, and are refused.
+Loads without network; nothing in the package imports it. Metrics of sequences have their use here alone, as no task of
+a study has any; metrics of plain text read what only a study stores, and are refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from datasets.features import Features, Sequence, Value
 
 from ftbench.metrics.base import ConfusionMetric, Metric, Predictions
+from ftbench.metrics.entities import TagSequences
 from ftbench.plugins import plugin
 
 
@@ -20,14 +21,16 @@ class PluginMetric(evaluate.Metric):  # type: ignore[misc]
     """The metric that the second argument of `evaluate.load` names, scored without intervals.
 
     Classification: `references` are label numbers; `predictions` label numbers too, or a probability for each label
-    for metrics that need probabilities. Regression: both are scores. `labels` of `compute` is how many labels there are
-    where the largest number does not say.
+    for metrics that need probabilities. Regression: both are scores. Sequences: both are a list of tags for each row,
+    `O`, `B-type` or `I-type`. `labels` of `compute` is how many labels there are where the largest number does not say.
     """
 
     def _info(self) -> evaluate.MetricInfo:
         metric = self._metric()
         number = Value("float64")
-        if "regression" in metric.kinds:
+        if "sequence" in metric.kinds:
+            features = Features({"predictions": Sequence(Value("string")), "references": Sequence(Value("string"))})
+        elif "regression" in metric.kinds:
             features = Features({"predictions": number, "references": number})
         elif isinstance(metric, ConfusionMetric):
             features = Features({"predictions": Value("int64"), "references": Value("int64")})
@@ -39,12 +42,14 @@ class PluginMetric(evaluate.Metric):  # type: ignore[misc]
 
     def _metric(self) -> Metric:
         found: Metric = plugin("metrics", self.config_name).factory()
-        if not {"classification", "regression"} & set(found.kinds):
+        if not {"classification", "regression", "sequence"} & set(found.kinds):
             raise ValueError(f"`{found.name}` is for {' and '.join(found.kinds)}, which only a study can score")
         return found
 
     def _compute(self, predictions: Any, references: Any, labels: int | None = None) -> dict[str, float]:
         metric = self._metric()
+        if "sequence" in metric.kinds:
+            return {metric.name: metric.score(TagSequences.of(references, predictions))}
         none = np.zeros(0)
         if "regression" in metric.kinds:
             whole = np.zeros(0, dtype=np.int64)
