@@ -141,6 +141,14 @@ def reference(name: str, given: Predictions) -> float:
                     gap = np.mean((pred == gold)[inside]) - np.mean(probabilities.max(1)[inside])
                     total += inside.mean() * abs(gap)
             return total
+        case "ece_classwise":
+            errors = []
+            for label in range(len(given.labels)):
+                share, found = probabilities[:, label], gold == label
+                edges = [(number / 15, (number + 1) / 15) for number in range(15)]
+                filled = [(share > low) & (share <= high) for low, high in edges]
+                errors += [one.mean() * abs(found[one].mean() - share[one].mean()) for one in filled if one.any()]
+            return float(np.sum(errors) / len(given.labels))
         case "pearson":
             return float(np.corrcoef(x, y)[0, 1])
         case "spearman":
@@ -210,7 +218,7 @@ def test_a_metric_is_complete_deterministic_and_within_its_bounds(name: str) -> 
 
 
 # calibration is not monotone in the quality of single predictions
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("ece", "ece_mass", "mce")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("ece", "ece_classwise", "ece_mass", "mce")])
 def test_better_predictions_score_better(name: str) -> None:
     found, given = metric(name), sample_for(name)
     if given.words is not None:
@@ -398,3 +406,12 @@ def test_sequences_that_are_not_tagged_word_by_word_are_refused(
 ) -> None:
     with pytest.raises(FtbenchError, match=told):
         TagSequences.of(gold, pred)
+
+
+def test_the_class_wise_error_sees_labels_that_were_not_predicted() -> None:
+    # rows that are sure of `a` by 0.6 and right in 6 of 10: the predicted label is calibrated, the two others are not
+    shares, gold = np.tile([0.6, 0.4, 0.0], (10, 1)), np.array([0] * 6 + [2] * 4)
+    none = np.zeros(0)
+    given = Predictions("classification", ("a", "b", "c"), gold, np.zeros(10, dtype=np.int64), shares, none, none)
+    assert metric("ece").score(given) == pytest.approx(0, abs=1e-12)
+    assert metric("ece_classwise").score(given) == pytest.approx((0 + 0.4 + 0.4) / 3)
