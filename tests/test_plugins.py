@@ -48,6 +48,17 @@ def test_every_kind_has_its_shipped_plugins() -> None:
         assert all(found.summary for found in plugins(kind).values())
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "metrics"])  # those have no settings
+def test_every_setting_of_every_plugin_says_what_it_is(kind: str) -> None:
+    """`ftbench describe` and the pages have nothing else to say of a setting than its description."""
+    settings = [
+        (name, key, field.description)
+        for name, found in plugins(kind).items()
+        for key, field in found.factory.Config.model_fields.items()
+    ]
+    assert [f"{name}.{key}" for name, key, text in settings if not text] == []
+
+
 def test_a_method_of_another_package_is_found_by_its_entry_point(tmp_path: Path) -> None:
     folder = other_package(tmp_path, "gentle")
     done = in_new_process(

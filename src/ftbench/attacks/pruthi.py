@@ -32,7 +32,9 @@ class Pruthi(Attack):
     class Config(AttackSettings):
         """Settings of the misspellings."""
 
-        ranking: Ranking = "every_word"
+        ranking: Ranking = Field(
+            "every_word", description="as in every attack; every_word: no order, as in the paper; none: left to right"
+        )
         changed_words: int | None = Field(1, gt=0, description="words that are misspelt: 1 or 2 in the paper")
         least_length: int = Field(4, ge=4, description="letters of a word that is misspelt")
 

@@ -6,12 +6,12 @@ Formula: h <- h + U act(D h + d) + u, on what each sublayer adds to the residual
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ftbench.methods.base import Cost
-from ftbench.training.bottleneck_method import BottleneckConfig, BottleneckMethod
+from ftbench.training.bottleneck_method import ACTIVATION, Activation, BottleneckConfig, BottleneckMethod
 from ftbench.training.insertion import insertion_sites
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class HoulsbyAdapter(BottleneckMethod):
 
     class Config(BottleneckConfig):
         reduction: float = Field(16, gt=0, description="model width divided by bottleneck width")
-        activation: Literal["relu", "gelu", "swish"] = "swish"
+        activation: Activation = Field("swish", description=ACTIVATION)
 
     def attach(self, context: Context) -> None:
         from ftbench.training.bottleneck import add_behind_attention, add_behind_feed_forward

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from ftbench.config.strict import Strict
 from ftbench.methods.base import Cost, Method
 from ftbench.training.layers import is_head, is_pooler
@@ -28,7 +30,9 @@ class LinearProbe(Method):
     cost = Cost(forward=1.0, backward=0.0, memory="optimiser state of head and pooler only")
 
     class Config(Strict):
-        train_pooler: bool = True
+        train_pooler: bool = Field(
+            True, description="false: the pooler stays as it is too, where the pretrained part has one"
+        )
 
     def prepare_model(self, context: Context) -> None:
         for name, parameter in context.model.named_parameters():

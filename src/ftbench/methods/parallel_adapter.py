@@ -7,12 +7,12 @@ Formula: out = LN(x + FFN(x) + s (U relu(D x + d) + u)), x the feed-forward laye
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ftbench.methods.base import Cost
-from ftbench.training.bottleneck_method import BottleneckConfig, BottleneckMethod
+from ftbench.training.bottleneck_method import ACTIVATION, Activation, BottleneckConfig, BottleneckMethod
 from ftbench.training.insertion import insertion_sites
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ParallelAdapter(BottleneckMethod):
 
     class Config(BottleneckConfig):
         reduction: float = Field(2, gt=0, description="model width divided by bottleneck width")
-        activation: Literal["relu", "gelu", "swish"] = "relu"
+        activation: Activation = Field("relu", description=ACTIVATION)
         scale: float = Field(4.0, gt=0, description="s: factor on the adapter's output")
 
     def attach(self, context: Context) -> None:

@@ -6,12 +6,12 @@ Formula: out = LN(x + f + U relu(D LN(x + f) + d) + u), f the feed-forward layer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ftbench.methods.base import Cost
-from ftbench.training.bottleneck_method import BottleneckConfig, BottleneckMethod
+from ftbench.training.bottleneck_method import ACTIVATION, Activation, BottleneckConfig, BottleneckMethod
 from ftbench.training.insertion import insertion_sites
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class PfeifferAdapter(BottleneckMethod):
 
     class Config(BottleneckConfig):
         reduction: float = Field(16, gt=0, description="model width divided by bottleneck width")
-        activation: Literal["relu", "gelu", "swish"] = "relu"
+        activation: Activation = Field("relu", description=ACTIVATION)
 
     def attach(self, context: Context) -> None:
         from ftbench.training.bottleneck import add_behind_feed_forward

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from ftbench.training.bottleneck import Shape
 
 
+Activation = Literal["relu", "gelu", "swish"]
+ACTIVATION = "between the two layers of the bottleneck; swish: x times its sigmoid"
+
+
 class BottleneckConfig(AdapterMethod.Config):
     """Width and start of a bottleneck; methods add their defaults of `reduction` and `activation`."""
 
     reduction: float = Field(16, gt=0, description="model width divided by bottleneck width")
     bottleneck: int | None = Field(None, gt=0, description="width of the bottleneck; null: by `reduction`")
-    activation: Literal["relu", "gelu", "swish"] = "relu"
+    activation: Activation = Field("relu", description=ACTIVATION)
     scale: float = Field(1.0, gt=0, description="s: factor on the adapter's output")
     init: Literal["zero", "normal"] = Field(
         "zero", description="zero: U = 0, the base model's first pass; normal: D and U from N(0, deviation)"
