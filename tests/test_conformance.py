@@ -14,7 +14,7 @@ from prior_rows import tiny_prior
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import validated
 from ftbench.config.study import Training
-from ftbench.methods.base import Context, Method
+from ftbench.methods.base import Context, Method, PriorFacts
 from ftbench.outputs import Stopped
 from ftbench.plugins import plugins
 from ftbench.training.batches import EpochBatches
@@ -256,6 +256,22 @@ def test_an_unknown_setting_is_refused_with_its_key(name: str) -> None:
     factory = plugins("methods")[name].factory
     with pytest.raises(FtbenchError, match=r"settings\.learnin_rate"):
         validated(factory.Config, {"learnin_rate": 1}, "study.yaml", "settings")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_asks_of_a_study_can_be_told_before_a_run(name: str) -> None:
+    """The answers are words and truths at the settings that train here, and the model that trains is not refused."""
+    factory = plugins("methods")[name].factory
+    config = factory.Config(**SETTINGS.get(name, {}))
+    assert factory.check_steps(config, STEPS, 5) == []
+    wanted = factory.wants_prior(config)
+    assert isinstance(wanted, bool)
+    assert isinstance(factory.wants_prior_labels(config), bool)
+    if wanted:
+        prior = PriorFacts(kind="classification", rows=100, clusters=True, aux=("length", "label"))
+        assert factory.check_prior(config, prior, settings()) == []
+    with torch.device("meta"):
+        factory(config).refuse_model(tiny_model())
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -11,7 +11,7 @@ import pytest
 from model_families import FAMILIES, family_model
 from pydantic import Field
 
-from ftbench import describe
+from ftbench import architectures, describe
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
 from ftbench.config.study import Training
@@ -132,7 +132,7 @@ def test_a_model_entry_is_described_from_its_own_settings(monkeypatch: pytest.Mo
     from ftbench.config.load import load_catalogue
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(describe, "_folder", lambda *_: None)  # as if no study had run here
+    monkeypatch.setattr(architectures, "folder_of", lambda *_: None)  # as if no study had run here
     built_in = load_catalogue(ROOT).model("demo_encoder").built_in
     assert built_in is not None
     block = BertForSequenceClassification(

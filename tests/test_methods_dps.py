@@ -113,10 +113,11 @@ def test_a_stage_without_steps_is_refused_with_the_smallest_number_that_works(ra
 def test_a_run_too_short_for_its_stages_is_refused_before_its_first_step(name: str) -> None:
     factory = plugins("methods")[name].factory
     config = factory.Config()
-    assert factory.check(config, Training(steps=20), "classification", []) == []
-    assert "at least 20 steps" in factory.check(config, Training(steps=19), "classification", [])[0]
-    assert factory.check(config, Training(), "classification", []) == []
-    assert factory.check(factory.Config(ratio_of="epoch"), Training(steps=19), "classification", []) == []
+    assert factory.check_steps(config, 20, None) == []
+    assert "at least 20 steps" in factory.check_steps(config, 19, None)[0]
+    epoch = factory.Config(ratio_of="epoch")
+    assert factory.check_steps(epoch, 19, None) == []
+    assert "an epoch of 19 steps" in factory.check_steps(epoch, 1000, 19)[0]
     given = job(made(name))
     with pytest.raises(FtbenchError, match="at least 20 steps"):
         train(given)
@@ -180,6 +181,33 @@ def test_the_gradient_of_dps_mix_is_the_derivative_of_its_mixture(factor: str, s
     assert leaf.grad is not None
     expected = leaf.grad * (1.0 if factor == "exact" else 0.6)
     assert torch.allclose(model[0].weight.grad, expected, rtol=1e-5, atol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", [2, 7])
+def test_dps_mix_computes_its_formulas_to_the_last_bit(step: int) -> None:
+    """Whatever the order of its operations is made for, the numbers are those of the formulas as they are written."""
+    torch.manual_seed(0)
+    method = made("dps_mix", drop_share=0.3, update_ratio=0.5)
+    assert isinstance(method, DpsMix)
+    layer = torch.nn.Linear(300, 200)
+    model, name = torch.nn.Sequential(layer), "0.weight"
+    context = Context(model, Training(), "classification", seed=3, total_steps=10)
+    for context.step in range(1, step + 1):
+        value, gradient = layer.weight.detach().clone(), torch.randn(200, 300)
+        before = method.scores.get(name, torch.zeros(200, 300)).clone()
+        method.begin_passes(context)
+        anchor, mask = (method.anchors if step == 2 else method.snapshots).get(name), method.masks[name]
+        effective, layer.weight.grad = layer.weight.detach().clone(), gradient.clone()
+        method.end_passes(context)
+        method.gradients_ready(context)
+        method.after_step(context)
+        layer.weight.data.add_(torch.randn(200, 300), alpha=0.1)  # as an optimiser would
+    assert anchor is not None
+    assert torch.equal(effective, anchor + mask * (value - anchor) / (1 - 0.3))
+    assert not torch.equal(effective, value)
+    assert torch.equal(layer.weight.grad, gradient * mask)
+    if step == 2:
+        assert torch.equal(method.scores[name], before + mask * gradient.square() / 1000)
 
 
 @BOTH

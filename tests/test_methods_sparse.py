@@ -144,8 +144,7 @@ def test_lt_sft_refuses_decay_too_few_steps_and_other_selections() -> None:
     assert factory.check(factory.Config(), plain, "classification", []) == []
     assert "weight_decay" in factory.check(factory.Config(), Training(), "classification", [])[0]
     assert factory.check(factory.Config(frozen="hard"), Training(), "classification", []) == []
-    short = factory.check(factory.Config(iterations=3), Training(weight_decay=0.0, steps=5), "classification", [])
-    assert "expected at least 6 steps" in short[0]
+    assert "expected at least 6 steps" in factory.check_steps(factory.Config(iterations=3), 5, None)[0]
     assert factory(factory.Config(iterations=3)).phases(6) == [1] * 6
     with pytest.raises(FtbenchError, match="at least 6 steps"):
         factory(factory.Config(iterations=3)).phases(5)

@@ -83,6 +83,52 @@ def test_a_prior_head_that_shall_judge_rows_with_other_labels_is_refused_before_
         assert part in line
 
 
+TEXT = {"dataset": "corpus", "objective": "masked", "trained": "checkpoint", "pool": "train", "evaluation": "held_out"}
+
+
+@pytest.mark.parametrize(
+    ("method", "prior", "found", "expected"),
+    [
+        ({"rehearsal": {"settings": {"bins": "aux", "aux": "genre"}}}, {}, "`aux: genre`",
+         "one of length, label, topic"),
+        ({"rehearsal": {"settings": {"bins": "aux", "aux": "label"}}}, TEXT, "`aux: label`", "one of length."),
+        ({"rehearsal": {"settings": {"bins": "cluster"}}}, {}, "without clusters", "`prior.clusters`"),
+        ({"rehearsal": {"settings": {"ratio": 0.5}}}, {"rows": 15}, "rehearse 16 rows, of a pool of 15",
+         "Lower `ratio`"),
+        ({"der": {"settings": {"bins": "none"}}}, TEXT, "plain text", "a labelled one"),
+        ({"rehearsal": {"settings": {"sampler": "mir"}, "training": {"processes": 2}}}, {}, "`training.processes: 2`",
+         "`processes: 1`, or another sampler"),
+    ],
+)  # fmt: skip
+def test_what_a_method_wants_of_the_prior_set_is_asked_before_anything_runs(
+    tmp_path: Path, method: dict[str, Any], prior: dict[str, Any], found: str, expected: str
+) -> None:
+    datasets = changed(DATASETS, "topics.fields.aux", {"topic": "subject"})
+    datasets = changed(datasets, "corpus.splits", {"train": {}, "held_out": {}})
+    study = changed(changed(STUDY, "methods", method), "prior", {"dataset": "topics", **prior})
+    (line,) = problems(tmp_path, study, datasets)
+    (name,) = method
+    for part in ("small.yaml", f"key `methods.{name}`", found, expected):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "prior"),
+    [
+        ({"bins": "aux", "aux": "topic"}, {}),
+        ({"bins": "cluster"}, {"clusters": 4}),
+        ({"ratio": 0.5}, {"rows": 16}),
+        ({"sampler": "none", "bins": "cluster"}, {}),  # nothing is rehearsed
+    ],
+)
+def test_a_prior_set_that_has_what_is_asked_for_is_no_problem(
+    tmp_path: Path, settings: dict[str, Any], prior: dict[str, Any]
+) -> None:
+    datasets = changed(DATASETS, "topics.fields.aux", {"topic": "subject"})
+    study = changed(STUDY, "methods", {"rehearsal": {"settings": settings}})
+    assert problems(tmp_path, changed(study, "prior", {"dataset": "topics", **prior}), datasets) == []
+
+
 def test_rows_of_an_evaluation_set_that_stand_in_the_pool_are_counted_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 from ftbench import matrix
 from ftbench.check_attacks import attack_problems
 from ftbench.check_detection import check_detection
+from ftbench.check_methods import check_method
 from ftbench.check_perturbations import check_perturbation
-from ftbench.check_prior import check_prior, check_prior_labels
+from ftbench.check_prior import check_prior
 from ftbench.config.dataset import TRAINED_KINDS, Split
 from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.load import Catalogue, LoadedStudy
 from ftbench.config.problems import Problems
-from ftbench.config.study import Study, Training
+from ftbench.config.study import Study
 from ftbench.plugins import plugin, plugins
 from ftbench.resolve import Resolver
 
@@ -32,7 +33,7 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
             found.add(key, f"the unknown {kind[:-1]} `{names}`", fix=nearest(names, getattr(catalogue, kind)))
             known = False
     for method in study.methods:
-        _check_method(found, resolver, method)
+        check_method(found, resolver, method)
     _check_robustness(found, resolver)
     for family, soup in study.soups.items():
         if found.catch(partial(plugin, "soups", soup.recipe), f"soups.{family}.recipe"):
@@ -104,64 +105,6 @@ def _names(study: Any) -> list[tuple[str, str, str]]:
     if study.prior:
         names.append(("prior.dataset", "datasets", study.prior.dataset))
     return names
-
-
-def _check_method(found: Problems, resolver: Resolver, method: str) -> None:
-    study = resolver.study
-    entry = study.entry(method)
-    names = entry.use or [method]
-    key = f"methods.{method}"
-    factories = [found.catch(partial(plugin, "methods", name), key) for name in names]
-    if not all(factories):
-        return
-    classes = [factory.factory for factory in factories]
-    forms = {factory.saves for factory in classes} - {"model"}
-    if len(forms) > 1:
-        found.add(key, f"methods of one run that save {sorted(forms)}", "one form of what is saved")
-    for owned in ("gradients", "criterion"):
-        owners = [factory.name for factory in classes if getattr(factory, f"owns_{owned}")]
-        if len(owners) > 1:
-            found.add(key, f"{owners}, which all own the {owned}", "at most one such method")
-    for variant in study.variants(method):
-        for task in study.tasks:
-            resolved = found.catch(partial(resolver.method, task, method, variant))
-            if resolved is None:
-                continue
-            place = f"{key}.{variant}" if entry.variants else key
-            plugs, training = resolved
-            _check_setting(found, resolver, task, classes, plugs, training, place)
-    if study.tunes(method):
-        if {**study.training.model_dump(), **entry.training}["evaluations"] == 0:
-            found.add("tuning", f"`{method}` with `training.evaluations: 0`", "select scores to choose by")
-        tried = found.catch(partial(resolver.tried, method)) or {}
-        for task in study.tasks:
-            for trial, setting in tried.items():
-                place = f"tuning: {method} {trial}"
-                _check_setting(found, resolver, task, classes, setting.methods, setting.training, place)
-
-
-def _check_setting(
-    found: Problems,
-    resolver: Resolver,
-    task: str,
-    classes: list[type[Any]],
-    plugs: list[Any],
-    training: Training,
-    place: str,
-) -> None:
-    """Ask each plug-in of one setting whether it goes with the task and with the others."""
-    dataset = resolver.study.tasks[task].train.dataset
-    kind = resolver.space(task)[0] if dataset in resolver.catalogue.datasets else "classification"
-    for plug, factory in zip(plugs, classes, strict=True):
-        others = [other for other in classes if other is not factory]
-        config = factory.Config.model_validate(plug.config)
-        if factory.wants_prior(config) and resolver.study.prior is None:
-            found.add(place, f"`{plug.name}` in a study without `prior`", "a prior task to take rows from")
-        known = resolver.study.prior and {dataset, resolver.study.prior.dataset} <= set(resolver.catalogue.datasets)
-        if known and getattr(factory, "wants_prior_labels", lambda _: False)(config):
-            check_prior_labels(found, resolver, task, plug.name, place)
-        for reason in factory.check(config, training, kind, others):
-            found.add(place, reason)
 
 
 def _check_soup(found: Problems, study: Any, family: str) -> None:

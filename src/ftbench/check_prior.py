@@ -10,6 +10,7 @@ from ftbench.config.errors import nearest
 from ftbench.config.prior import Prior
 from ftbench.config.problems import Problems
 from ftbench.config.study import Study
+from ftbench.methods.base import PriorFacts
 from ftbench.plugins import plugins
 from ftbench.resolve import Resolver
 
@@ -55,6 +56,19 @@ def check_prior(found: Problems, resolver: Resolver) -> None:
                 "Use `head: separate`, or a data set with these labels.",
             )
     _check_kind(found, study, prior, entry)
+
+
+def prior_facts(resolver: Resolver) -> PriorFacts:
+    """What methods are told of the prior task of a study whose prior set is known."""
+    prior, entry = resolver.study.prior, resolver.prior_entry
+    assert prior is not None
+    assert entry is not None
+    split = entry.splits.get(prior.pool)
+    stated = (split.rows, split.local_rows) if split else ()
+    rows = prior.rows or max((count for count in stated if count is not None), default=None)
+    local = entry.local.fields.aux if entry.local and entry.local.fields else ()
+    aux = ("length", *(("label",) if entry.labels else ()), *entry.fields.aux, *local)
+    return PriorFacts(entry.kind, rows, prior.clusters is not None, tuple(dict.fromkeys(aux)))
 
 
 def check_prior_labels(found: Problems, resolver: Resolver, task: str, name: str, place: str) -> None:

@@ -55,6 +55,7 @@ def check(
 ) -> None:
     """Check a study, or every shipped file, and report all errors at once."""
     from ftbench.check import study_problems
+    from ftbench.check_models import model_problems
     from ftbench.config.load import load_catalogue, load_study
 
     root = Path()
@@ -71,7 +72,7 @@ def check(
         try:
             loaded = load_study(reference, root)
             if catalogue is not None:
-                problems += study_problems(loaded, catalogue)
+                problems += study_problems(loaded, catalogue) or model_problems(loaded, catalogue)
         except FtbenchError as error:
             problems += str(error).splitlines()
     if problems:

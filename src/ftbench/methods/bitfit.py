@@ -58,6 +58,9 @@ class Bitfit(Method):
             if other.name == "linear_probe"
         ]
 
+    def refuse_model(self, model: torch.nn.Module) -> None:
+        self._biases(model)
+
     def prepare_model(self, context: Context) -> None:
         """Freeze; a model without the wanted biases raises an `FtbenchError`."""
         chosen = self._biases(context.model)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from ftbench.config.errors import FtbenchError
-from ftbench.methods.base import Cost
+from ftbench.methods.base import Cost, PriorFacts
 from ftbench.methods.rehearsal import Rehearsal
 from ftbench.training.rehearsal.settings import Settings
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from ftbench.config.study import Training
     from ftbench.training.batches import Batch
 
 
@@ -47,6 +48,16 @@ class Der(Rehearsal):
         target: Literal["mse", "kl"] = Field("mse", description="distance between former and present logits")
         beta: float = Field(0.5, ge=0, description="weight of that distance")
         alpha: float = Field(0.0, ge=0, description="weight of the labels' loss beside it (DER++)")
+
+    @classmethod
+    def check_prior(cls, config: Any, prior: PriorFacts, training: Training) -> list[str]:
+        found = super().check_prior(config, prior, training)
+        if prior.kind == "text":
+            found.append(
+                "a prior set of plain text, of whose rows no logits are kept; expected a labelled one. "
+                "`rehearsal` takes text"
+            )
+        return found
 
     def row_losses(self, logits: torch.Tensor, batch: Batch, rows: NDArray[np.int64]) -> torch.Tensor:
         import torch

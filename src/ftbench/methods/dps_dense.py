@@ -59,7 +59,11 @@ class DpsDense(Method):
 
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
-        return [*second_selection(cls.name, others), *short_run(config, training)]
+        return second_selection(cls.name, others)
+
+    @classmethod
+    def check_steps(cls, config: Any, steps: int, per_epoch: int | None) -> list[str]:
+        return short_run(config, steps, per_epoch)
 
     def prepare_model(self, context: Context) -> None:
         """The released head start, where that is asked for."""

@@ -75,13 +75,17 @@ class DpsMix(Method):
 
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
-        reasons = [*second_selection(cls.name, others), *short_run(config, training)]
+        reasons = second_selection(cls.name, others)
         reasons += [
             f"`{cls.name}` with `{other.name}`, which puts effective weights in place as well; expected one of them"
             for other in others
             if other.begin_passes is not Method.begin_passes and not other.selects_entries
         ]
         return reasons
+
+    @classmethod
+    def check_steps(cls, config: Any, steps: int, per_epoch: int | None) -> list[str]:
+        return short_run(config, steps, per_epoch)
 
     def prepare_model(self, context: Context) -> None:
         """The released head start, where that is asked for."""

@@ -9,10 +9,11 @@ Formula: y = W x + (alpha/r) (B A + S) x, S zero outside the N largest entries o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from ftbench.config.errors import FtbenchError
 from ftbench.methods.base import Cost
 from ftbench.training.adapter_method import AdapterMethod
 from ftbench.training.insertion import insertion_sites
@@ -85,8 +86,20 @@ class Dsee(AdapterMethod):
                     everything = torch.ones_like(linear.weight, dtype=torch.bool)  # type: ignore[arg-type]
                     linear.register_buffer(KEPT, packed(everything))
 
+    @classmethod
+    def check_steps(cls, config: Any, steps: int, per_epoch: int | None) -> list[str]:
+        if not config.prune_share or steps >= 2:
+            return []
+        return [
+            f"`prune_share: {config.prune_share}` in a run of {steps} step, of which none is left behind the pruning; "
+            "expected at least 2 steps, or `prune_share: 0`"
+        ]
+
     def phases(self, steps: int) -> list[int]:
-        if not self.config.prune_share or steps < 2:
+        """One before the pruning and one behind it; a run too short for both raises an `FtbenchError`."""
+        for reason in self.check_steps(self.config, steps, None):
+            raise FtbenchError(f"`{self.name}`: found {reason}")
+        if not self.config.prune_share:
             return [steps]
         again = min(steps - 1, max(1, round(steps * self.config.retrain_share)))
         return [steps - again, again]

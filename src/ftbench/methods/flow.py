@@ -83,7 +83,6 @@ class Flow(Method):
 
     @classmethod
     def wants_prior_labels(cls, config: Any) -> bool:
-        """Whether the task's labels have to be the prior task's, in the same order; asked by `ftbench check`."""
         return cls.wants_prior(config)
 
     @classmethod

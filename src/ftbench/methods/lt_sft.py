@@ -82,9 +82,11 @@ class LtSft(Method):
                 f"`training.weight_decay: {training.weight_decay}`, which would move entries outside the selection; "
                 "expected 0, or `frozen: hard` in the method's settings"
             )
-        if training.steps is not None:
-            reasons += _short(config, training.steps)
         return reasons
+
+    @classmethod
+    def check_steps(cls, config: Any, steps: int, per_epoch: int | None) -> list[str]:
+        return _short(config, steps)
 
     def phases(self, steps: int) -> list[int]:
         """Full and sparse by turns; too few steps for one of each phase raise an `FtbenchError`."""

@@ -14,6 +14,7 @@ from pydantic import Field
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import Strict
 from ftbench.methods.base import Method
+from ftbench.training.insertion import is_linear
 from ftbench.training.layers import backbone_prefix, is_normalisation, top_blocks
 
 if TYPE_CHECKING:
@@ -56,20 +57,38 @@ class ReInit(Method):
 
         return torch_generator(context.init_seed, "init", self.name)
 
+    def refuse_model(self, model: torch.nn.Module) -> None:
+        self._deviation(model)
+        self._parts(model)
+
     def prepare_model(self, context: Context) -> None:
         """Draw pooler first, then the blocks from the lowest up, each in the order of registration."""
-        model = context.model
+        std, generator = self._deviation(context.model), self.generator(context)
+        for name, part in self._parts(context.model):
+            self._draw(part, std, generator)
+            self.redrawn |= {f"{name}.{inner}" for inner, _ in part.named_parameters()}
+
+    def _deviation(self, model: torch.nn.Module) -> float:
         std = self.config.std if self.config.std is not None else getattr(model.config, "initializer_range", None)
         if not isinstance(std, float):
             raise FtbenchError(
                 f"`re_init`: found no `initializer_range` in the configuration of {type(model).__name__}; "
                 "expected `std` in the method's settings"
             )
+        return std
+
+    def _parts(self, model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+        """What is drawn anew, by name; layers of other classes than linear and normalisation are refused."""
         parts = [*self._pooler(model), *top_blocks(model, self.config.blocks, "blocks")]
-        generator = self.generator(context)
         for name, part in parts:
-            self._draw(name, part, std, generator)
-            self.redrawn |= {f"{name}.{inner}" for inner, _ in part.named_parameters()}
+            for inner, module in part.named_modules():
+                own = dict(module.named_parameters(recurse=False))
+                if own and not is_linear(module) and not is_normalisation(module):
+                    raise FtbenchError(
+                        f"`re_init`: found the layer {name}.{inner} of class {type(module).__name__}, for which the "
+                        "paper gives no draw; expected linear and normalisation layers only"
+                    )
+        return parts
 
     def _pooler(self, model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
         name = backbone_prefix(model) + "pooler"
@@ -82,23 +101,15 @@ class ReInit(Method):
         wanted = self.config.pooler if self.config.pooler is not None else self.config.blocks > 0
         return [(name, module)] if wanted and module is not None else []
 
-    def _draw(self, name: str, part: torch.nn.Module, std: float, generator: torch.Generator) -> None:
+    def _draw(self, part: torch.nn.Module, std: float, generator: torch.Generator) -> None:
         import torch
-        from transformers.pytorch_utils import Conv1D
 
-        for inner, module in part.named_modules():
-            own = dict(module.named_parameters(recurse=False))
-            linear = isinstance(module, torch.nn.Linear | Conv1D)
-            if own and not linear and not is_normalisation(module):
-                raise FtbenchError(
-                    f"`re_init`: found the layer {name}.{inner} of class {type(module).__name__}, for which the paper "
-                    "gives no draw; expected linear and normalisation layers only"
-                )
+        for module in part.modules():
             with torch.no_grad():
-                for key, parameter in own.items():
+                for key, parameter in module.named_parameters(recurse=False):
                     if key == "bias":
                         parameter.zero_()
-                    elif linear:  # on the CPU, so that the draw does not depend on the device
+                    elif is_linear(module):  # on the CPU, so that the draw does not depend on the device
                         parameter.copy_(torch.empty(parameter.shape).normal_(0, std, generator=generator))
                     else:
                         parameter.fill_(1)

@@ -67,17 +67,20 @@ class RecAdam(Method):
 
     @classmethod
     def check(cls, config: Any, training: Training, kind: str, others: Sequence[type[Method]]) -> list[str]:
-        reasons = [
+        return [
             f"`recadam` with `{other.name}`, which holds weights near their start as well; expected one of them"
             for other in others
             if other.stays_near_start
         ]
-        if config.midpoint_steps and training.steps and config.midpoint_steps >= training.steps:
-            reasons.append(
-                f"`midpoint_steps` {config.midpoint_steps} in a run of {training.steps} steps; "
-                "expected fewer: the task would not be learnt"
-            )
-        return reasons
+
+    @classmethod
+    def check_steps(cls, config: Any, steps: int, per_epoch: int | None) -> list[str]:
+        if not config.midpoint_steps or config.midpoint_steps < steps:
+            return []
+        return [
+            f"`midpoint_steps: {config.midpoint_steps}` in a run of {steps} steps, which would not learn the task; "
+            f"expected at least {config.midpoint_steps + 1} steps, or a smaller `midpoint_steps`"
+        ]
 
     def prepare_model(self, context: Context) -> None:
         import torch
@@ -109,11 +112,8 @@ class RecAdam(Method):
         return divided
 
     def wrap_optimizer(self, optimizer: torch.optim.Optimizer, context: Context) -> torch.optim.Optimizer:
-        if self.midpoint(context) >= context.total_steps:
-            raise FtbenchError(
-                f"key `midpoint_steps` of `recadam`: found {self.config.midpoint_steps} in a run of "
-                f"{context.total_steps} steps; expected fewer: the task would not be learnt"
-            )
+        for reason in self.check_steps(self.config, context.total_steps, None):
+            raise FtbenchError(f"`recadam`: found {reason}")
         names = self._names(context)
         for group in optimizer.param_groups:
             if len({is_head(names[id(parameter)], context.model) for parameter in group["params"]}) > 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftbench.config.errors import FtbenchError
-from ftbench.methods.base import Cost, Method, State
+from ftbench.methods.base import Cost, Method, PriorFacts, State
 from ftbench.training.prior_task import PriorModel, needed
 from ftbench.training.rehearsal.damage import MixCd, MixCdOracle
 from ftbench.training.rehearsal.samplers import (
@@ -24,7 +24,7 @@ from ftbench.training.rehearsal.samplers import (
     Uniform,
 )
 from ftbench.training.rehearsal.scoring import Scoring, prior_scorer
-from ftbench.training.rehearsal.settings import Settings
+from ftbench.training.rehearsal.settings import Settings, prior_reasons, rows_of_a_step
 from ftbench.training.rehearsal.trace import Trace
 
 if TYPE_CHECKING:
@@ -93,8 +93,17 @@ class Rehearsal(Method):
         if any(issubclass(other, Rehearsal) for other in others):
             found.append("a second method that rehearses")
         if config.budget == "swap" and cls.wants_prior(config) and training.batch_size < 2:
-            found.append("`budget: swap` with batches of one row, of which none may be taken")
+            found.append("`budget: swap` with batches of one row, of which none may be taken; expected at least 2")
+        if config.sampler == "mir" and cls.wants_prior(config) and training.processes > 1:
+            found.append(
+                f"`sampler: mir` with `training.processes: {training.processes}`, but its virtual step needs one; "
+                "expected `processes: 1`, or another sampler"
+            )
         return found
+
+    @classmethod
+    def check_prior(cls, config: Any, prior: PriorFacts, training: Training) -> list[str]:
+        return prior_reasons(config, prior, training.batch_size)
 
     def new_rows(self, batch_size: int) -> int:
         if self.config.budget == "add" or not self.wants_prior(self.config):
@@ -113,16 +122,13 @@ class Rehearsal(Method):
 
     def ready(self, context: Context) -> Sampler:
         """The sampler over the eligible rows of the pool, made at the first call."""
-        import math
-
         from ftbench.training.processes import Processes
 
         if self.sampler is None:
             prior, chosen = needed(context), self.config
             correct = chosen.pool == "prior_correct" or (chosen.pool == "auto" and chosen.sampler in CORRECT)
             scoring = Scoring.of(prior, correct, chosen.bins, chosen.aux, chosen.bin_count, chosen.smallest)
-            ratio, size = chosen.ratio, context.training.batch_size
-            scoring.require(math.ceil(size * ratio / (1 if chosen.budget == "swap" else 1 - ratio) - 1e-9))
+            scoring.require(rows_of_a_step(chosen, context.training.batch_size))
             names = ("power", "candidates", "discount", "prior_count", "prior_rate", "floor", "refresh")
             knobs = Knobs(**{name: getattr(chosen, name) for name in names})
             if chosen.sampler == "mir" and Processes.here().count > 1:

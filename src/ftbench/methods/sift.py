@@ -76,19 +76,27 @@ class Sift(Method):
             )
         return reasons
 
-    def prepare_model(self, context: Context) -> None:
-        """Freeze everything but the selected tensors and the head."""
+    def refuse_model(self, model: torch.nn.Module) -> None:
+        self._selectable(model)
+
+    def _selectable(self, model: torch.nn.Module) -> set[str]:
+        """Names of the attention's tensors; a model without attention layers that are known raises an error."""
         selected = set()
-        for linear in block_linears(context.model):
+        for linear in block_linears(model):
             if linear.role in ATTENTION:
                 selected.add(f"{linear.name}.weight")
                 if self.config.biases and getattr(linear.module, "bias", None) is not None:
                     selected.add(f"{linear.name}.bias")
         if not selected:
             raise FtbenchError(
-                f"`{self.name}`: found no attention layer that it knows in {type(context.model).__name__}; "
+                f"`{self.name}`: found no attention layer that it knows in {type(model).__name__}; "
                 "expected one of the supported families"
             )
+        return selected
+
+    def prepare_model(self, context: Context) -> None:
+        """Freeze everything but the selected tensors and the head."""
+        selected = self._selectable(context.model)
         for name, parameter in context.model.named_parameters():
             if name not in selected and not is_head(name, context.model):
                 parameter.requires_grad_(False)

@@ -16,6 +16,8 @@ from ftbench.methods.base import Cost, Method
 from ftbench.training.layers import blocks, layer_groups, top_blocks
 
 if TYPE_CHECKING:
+    import torch
+
     from ftbench.config.study import Training
     from ftbench.methods.base import Context
 
@@ -47,9 +49,12 @@ class TopKLayers(Method):
             if other.name == "linear_probe"
         ]
 
+    def refuse_model(self, model: torch.nn.Module) -> None:
+        top_blocks(model, self.config.layers, "layers")
+
     def prepare_model(self, context: Context) -> None:
         """Freeze; a K beyond the model's blocks raises an `FtbenchError`."""
-        top_blocks(context.model, self.config.layers, "layers")
+        self.refuse_model(context.model)
         groups, below = layer_groups(context.model), len(blocks(context.model)) - self.config.layers
         frozen = {name for block in groups.blocks[:below] for name in block}
         if not (self.config.embeddings if self.config.embeddings is not None else below == 0):

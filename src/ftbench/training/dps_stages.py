@@ -18,7 +18,6 @@ from ftbench.training.layers import is_head
 from ftbench.training.seeds import torch_generator
 
 if TYPE_CHECKING:
-    from ftbench.config.study import Training
     from ftbench.training.method import Context
 
 SEARCH = {  # commonly searched
@@ -55,7 +54,7 @@ class Stages:
         """u = floor(rho T), T the steps of the run or of one epoch. An empty stage raises an `FtbenchError`."""
         epoch = config.ratio_of == "epoch"
         steps = context.steps_per_epoch if epoch else context.total_steps
-        for reason in empty_stage(config.update_ratio, steps, "an epoch" if epoch else "a run"):
+        for reason in short_run(config, context.total_steps, context.steps_per_epoch):
             raise FtbenchError(f"dynamic parameter selection: found {reason}")
         return cls(int(steps * config.update_ratio))
 
@@ -98,8 +97,8 @@ def empty_stage(update_ratio: float, steps: int, period: str = "a run") -> list[
     ]
 
 
-def short_run(config: DpsConfig, training: Training) -> list[str]:
-    """Reasons for `check`, as far as the settings alone tell the number of steps."""
-    if training.steps is None or config.ratio_of == "epoch":
-        return []
-    return empty_stage(config.update_ratio, training.steps)
+def short_run(config: DpsConfig, steps: int, per_epoch: int | None) -> list[str]:
+    """Reasons for `check_steps`."""
+    if config.ratio_of == "epoch":
+        return [] if per_epoch is None else empty_stage(config.update_ratio, per_epoch, "an epoch")
+    return empty_stage(config.update_ratio, steps)

@@ -64,6 +64,16 @@ class Context:
 
 
 @dataclass(frozen=True)
+class PriorFacts:
+    """What is known of a study's prior task before anything runs."""
+
+    kind: str  # classification, regression or text
+    rows: int | None  # of the pool, at most; None where nothing states them
+    clusters: bool  # whether its rows are clustered
+    aux: tuple[str, ...]  # names of what its rows can be divided by besides their losses
+
+
+@dataclass(frozen=True)
 class Cost:
     """Forward and backward passes per optimiser step relative to plain fine-tuning, and memory in words."""
 
@@ -112,9 +122,31 @@ class Method:
         return []
 
     @classmethod
+    def check_steps(cls, config: Any, steps: int, per_epoch: int | None) -> list[str]:
+        """Reasons why a run of `steps` optimiser steps is too short for these settings, with the number that is
+        enough. `per_epoch`: steps of one epoch, None where they are not known. Checks ask it wherever a study tells
+        the steps; a method whose phases or stages depend on them refuses on its own what is found later."""
+        return []
+
+    @classmethod
+    def check_prior(cls, config: Any, prior: PriorFacts, training: Training) -> list[str]:
+        """Reasons why these settings do not go with the prior task; only asked where `wants_prior` is true."""
+        return []
+
+    def refuse_model(self, model: torch.nn.Module) -> None:
+        """Raise an `FtbenchError` for a model that the method cannot work on. It looks at the module tree and at
+        shapes alone: `ftbench check` asks with a plain model that has no weights (torch's meta device)."""
+
+    @classmethod
     def wants_prior(cls, config: Any) -> bool:
         """Whether these settings want `Context.prior`; only runs that do depend on the prior samples."""
         return cls.needs_prior
+
+    @classmethod
+    def wants_prior_labels(cls, config: Any) -> bool:
+        """Whether these settings judge rows of the task with the prior task's head, so that both have to have the
+        same labels in the same order. Only asked where `wants_prior` is true."""
+        return False
 
     @classmethod
     def uses(cls, config: Any) -> tuple[tuple[str, str], ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ftbench.config.strict import Strict
 from ftbench.data.bins import Scheme
+
+if TYPE_CHECKING:
+    from ftbench.training.method import PriorFacts
 
 
 class Settings(Strict):
@@ -42,3 +46,28 @@ class Settings(Strict):
         False, description="judge damage without dropout, at the price of one more forward pass of the rows (ours)"
     )
     trace_every: int = Field(20, gt=0, description="steps between rows of the trace")
+
+
+def rows_of_a_step(settings: Settings, batch_size: int) -> int:
+    """Rows that a step rehearses, at most."""
+    share = settings.ratio / (1 if settings.budget == "swap" else 1 - settings.ratio)
+    return math.ceil(batch_size * share - 1e-9)
+
+
+def prior_reasons(settings: Settings, prior: PriorFacts, batch_size: int) -> list[str]:
+    """Why these settings do not go with a prior task, as far as the study tells."""
+    found = []
+    if settings.bins in ("aux", "loss_x_aux") and settings.aux not in prior.aux:
+        found.append(
+            f"`aux: {settings.aux}`, which the rows of the prior set do not have; expected one of "
+            f"{', '.join(prior.aux)}. Or name a column under `fields.aux` of the data set"
+        )
+    if settings.bins == "cluster" and not prior.clusters:
+        found.append("`bins: cluster` without clusters of the prior rows; expected `prior.clusters` in the study")
+    asked = rows_of_a_step(settings, batch_size)
+    if prior.rows is not None and prior.rows < asked:
+        found.append(
+            f"steps that rehearse {asked} rows, of a pool of {prior.rows}; expected no more than the pool has. "
+            "Lower `ratio`, or take a larger pool (`prior.rows`, `prior.pool`)"
+        )
+    return found
