@@ -69,6 +69,7 @@ class DpsMix(Method):
         self.scores: dict[str, torch.Tensor] = {}
         self.counts: dict[str, torch.Tensor] = {}
         self.masks: dict[str, torch.Tensor] = {}  # boolean: broadcast over rows in odd, full in even stages
+        self.factors: dict[str, torch.Tensor] = {}  # the full masks as numbers, which are quicker to multiply with
         self.trained: dict[str, torch.Tensor] = {}  # the true weights while effective ones are in place
         self.frozen = Frozen(config.frozen)
         self.stage = 0
@@ -117,16 +118,23 @@ class DpsMix(Method):
             if context.step == 1:
                 self.anchors[name] = value.clone()
             if collecting:
-                self.masks[name] = self.column_mask(weight, context)
+                self.masks[name] = factor = self.column_mask(weight, context)
+                self.factors.pop(name, None)
+            else:
                 if beginning:
-                    self.scores.pop(name, None)
-                    self.counts.pop(name, None)
-            elif beginning:
-                self.snapshots[name] = value.clone()
-                self.masks[name] = self._selected(name, value, stages)
+                    self.snapshots[name] = value.clone()
+                    self.masks[name] = self._selected(name, value, stages)
+                if beginning or name not in self.factors:  # a resumed run has only the mask
+                    self.factors[name] = self.masks[name].to(value.dtype)
+                factor = self.factors[name]
+            if beginning:  # the selection was the last that looked at them
+                self.scores.pop(name, None)
+                self.counts.pop(name, None)
             anchor = self.anchors[name] if collecting else self.snapshots[name]
             self.trained[name] = value
-            weight.parameter.data = anchor + self.masks[name] * (value - anchor) / (1 - self.config.drop_share)
+            # anchor + factor (value - anchor) / (1-p) in one new tensor: four of them cost more than the arithmetic
+            mixed = (value - anchor).mul_(factor).div_(1 - self.config.drop_share).add_(anchor)
+            weight.parameter.data = mixed
 
     def _selected(self, name: str, value: torch.Tensor, stages: Stages) -> torch.Tensor:
         if name not in self.scores:  # every step of the stage overflowed: nothing was measured
@@ -151,7 +159,8 @@ class DpsMix(Method):
                 continue
             mask, collecting = self.masks[name], stages.collects(context.step)
             if collecting:
-                squared = mask * gradient.float().square() / 1000
+                gradient.mul_(mask)
+                squared = gradient.float().square().div_(1000)
                 seen = mask.float()  # one row, as the draw is one per input column
                 if name in self.scores:
                     self.scores[name] += squared
@@ -160,10 +169,8 @@ class DpsMix(Method):
                     self.scores[name], self.counts[name] = squared, seen
             if self.config.gradient_factor == "exact":
                 gradient.div_(1 - self.config.drop_share)
-            if collecting:
-                gradient.mul_(mask)
-            else:
-                self.frozen.apply(weight.parameter, mask)
+            if not collecting:
+                self.frozen.apply(weight.parameter, mask, self.factors[name])
 
     def after_step(self, context: Context) -> None:
         self.frozen.settle()

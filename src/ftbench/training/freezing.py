@@ -28,10 +28,11 @@ class Frozen:
         self.meaning = meaning
         self.held: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    def apply(self, parameter: torch.Tensor, mask: torch.Tensor) -> None:
-        """At P6 or P7: `mask` is true where the entry is trained, and has the parameter's shape."""
+    def apply(self, parameter: torch.Tensor, mask: torch.Tensor, factor: torch.Tensor | None = None) -> None:
+        """At P6 or P7: `mask` is true where the entry is trained, and has the parameter's shape. `factor` is the mask
+        in the gradient's type, where the caller has it: products with truths convert them each time."""
         if self.meaning != "update" and parameter.grad is not None:
-            parameter.grad.mul_(mask)
+            parameter.grad.mul_(mask if factor is None else factor)
         if self.meaning != "gradient":
             self.held.append((parameter, mask, parameter.detach().clone()))
 
