@@ -200,10 +200,8 @@ class Resolver:
         for name in names:
             factory = plugin("methods", name).factory
             # composed methods have their settings under their names, a single one has them directly
-            settings, place = chosen.settings, f"{key}.settings"
-            if len(names) > 1:
-                settings, place = settings.get(name, {}), f"{place}.{name}"
-            config = validated(factory.Config, settings, "study", place)
+            settings, own = (chosen.settings.get(name, {}), f".{name}") if len(names) > 1 else (chosen.settings, "")
+            config = validated(factory.Config, settings, "study", f"{key}.settings{own}")
             plugs.append(finetune.Plug(name=name, config=config.model_dump(mode="json")))
         return plugs, self.training(chosen.training, f"{key}.training")
 
