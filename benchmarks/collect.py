@@ -73,24 +73,21 @@ def make(root: Path, study: Any, sets: int, metrics: int) -> None:
             for other in range(metrics)
         ]  # fmt: skip
         write_table("metrics", rows, scores)
-        for name, some in calibration(cell.artifact, identity, sets).items():
-            write_table(name, some, places.path(name, artifact=cell.artifact))
+        about = places.path("calibration", artifact=cell.artifact)
+        write_table("calibration", calibration(cell.artifact, identity, sets), about)
         places.path("predictions", artifact=cell.artifact).touch()
 
 
-def calibration(artifact: str, identity: dict[str, Any], sets: int) -> dict[str, list[dict[str, Any]]]:
-    """Rows of both tables about calibration, of one artifact."""
-    owners = [
+def calibration(artifact: str, identity: dict[str, Any], sets: int) -> list[dict[str, Any]]:
+    """Rows of the table `calibration` of one artifact."""
+    bins = {"bin_n": [7] * 15, "bin_confidence": [0.5] * 15, "bin_accuracy": [0.5] * 15}
+    return [
         {**identity, "artifact_id": artifact, "artifact_kind": "run", "role": "id", "eval_set": f"set{one}",
-         "scaling": scaling, "accuracy": 0.5, "confidence": 0.5}
+         "scaling": scaling, "accuracy": 0.5, "confidence": 0.5, "temperature": 1.0, "n": 100, "resamples": 1000,
+         **bins}
         for one in range(sets)
         for scaling in ("none", "temperature")
     ]  # fmt: skip
-    bins = [{"bin": number, "low": number / 15, "high": (number + 1) / 15, "n": 7} for number in range(15)]
-    return {
-        "calibration": [{**owner, "temperature": 1.0, "n": 100, "resamples": 1000} for owner in owners],
-        "reliability": [{**owner, **one} for owner in owners for one in bins],
-    }
 
 
 def timed(root: Path, study: Any) -> dict[str, float]:

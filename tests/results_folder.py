@@ -84,7 +84,7 @@ def predictions_of(artifact: str, kind: str, method: str, seed: int) -> list[dic
 
 def score_outputs(folder: Path) -> dict[str, Path]:
     """The outputs of the stage `score` in a folder."""
-    return {name: folder / f"{name}.parquet" for name in ("calibration", "reliability", "metrics")}
+    return {name: folder / f"{name}.parquet" for name in ("calibration", "metrics")}
 
 
 class Folder:

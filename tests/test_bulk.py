@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from ftbench.config.errors import FtbenchError
-from ftbench.tables.bulk import read_many
+from ftbench.tables.bulk import Bulk, read_many
 from ftbench.tables.store import write_table
 
 
@@ -38,6 +38,16 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def values(table: pa.Table) -> dict[str, float]:
     return {one["artifact_id"]: one["value"] for one in table.to_pylist() if one["metric"] == "nll"}
+
+
+def again(files: dict[str, Path], memory: Path) -> Bulk:
+    """Read with a memory and keep what was read, as `collect` does."""
+    found = read_many("metrics", files, "artifact_id", memory)
+    written = memory.with_name("written.parquet")
+    written.parent.mkdir(exist_ok=True)
+    write_table("metrics", found.table, written)
+    found.keep(written)
+    return found
 
 
 def rewrite(file: Path, table: pa.Table) -> None:
@@ -82,26 +92,42 @@ def test_files_of_an_older_schema_version_are_read_beside_newer_ones(files: dict
 
 def test_only_changed_files_are_read_again(files: dict[str, Path], tmp_path: Path) -> None:
     memory = tmp_path / "memory" / "metrics.parquet"
-    assert read_many("metrics", files, "artifact_id", memory).read == 9
-    assert read_many("metrics", files, "artifact_id", memory).read == 0
+    assert again(files, memory).read == 9
+    assert again(files, memory).read == 0
     write_table("metrics", [row("runs/a2", metric="nll", value=7.5)], files["runs/a2"])
     files["runs/a3"].unlink()
     del files["runs/a3"]
-    found = read_many("metrics", files, "artifact_id", memory)
+    found = again(files, memory)
     assert found.read == 1
     assert values(found.table) == {
         f"runs/a{number}": 7.5 if number == 2 else float(number) for number in range(9) if number != 3
     }
-    assert read_many("metrics", files, "artifact_id", memory).read == 0
+    assert again(files, memory).read == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish"])
 def test_a_damaged_memory_is_forgotten(files: dict[str, Path], tmp_path: Path, content: bytes) -> None:
     memory = tmp_path / "memory.parquet"
-    read_many("metrics", files, "artifact_id", memory)
+    again(files, memory)
     memory.write_bytes(content)
-    assert len(values(read_many("metrics", files, "artifact_id", memory).table)) == 9
-    assert read_many("metrics", files, "artifact_id", memory).read == 0
+    assert len(values(again(files, memory).table)) == 9
+    assert again(files, memory).read == 0
+
+
+def test_a_stop_between_rows_and_stamps_forgets_and_mixes_nothing(files: dict[str, Path], tmp_path: Path) -> None:
+    memory = tmp_path / "memory.parquet"
+    again(files, memory)
+    memory.with_name("memory.parquet.json").unlink()
+    assert again(files, memory).read == 9
+    write_table("metrics", [row("runs/a0")], memory)  # rows of another time beside these stamps
+    found = again(files, memory)
+    assert (found.read, len(values(found.table))) == (9, 9)
+
+
+def test_a_file_without_rows_is_read_once(files: dict[str, Path], tmp_path: Path) -> None:
+    write_table("metrics", [], files["runs/a4"])
+    assert again(files, tmp_path / "memory.parquet").read == 9
+    assert again(files, tmp_path / "memory.parquet").read == 0
 
 
 def test_a_value_out_of_range_is_told_with_its_row_on_write(tmp_path: Path) -> None:

@@ -123,12 +123,13 @@ def test_measures_before_and_after_scaling_are_their_formulas_on_the_logits(tmp_
         assert row["ece"] == pytest.approx(sum(gaps) / len(gold))
         assert row["ece_low"] < row["ece_high"]
         assert row["mce"] == pytest.approx(max(gap / one.sum() for gap, one in zip(gaps, inner, strict=True) if gap))
-        bins = [row for row in tables["reliability"] if (row["eval_set"], row["scaling"]) == ("test", scaling)]
-        assert [row["n"] for row in bins] == [one.sum() for one in inner]
-        accuracy, mean = calibration_curve(right, confidence, n_bins=15)
-        filled = [(row["accuracy"], row["confidence"]) for row in bins if row["n"]]
-        np.testing.assert_allclose(filled, np.stack([accuracy, mean], axis=1))
-        assert [(row["low"], row["high"]) for row in bins] == [(one / 15, (one + 1) / 15) for one in range(15)]
+        assert row["bin_n"] == [one.sum() for one in inner]
+        for name, curve in zip(
+            ("accuracy", "confidence"), calibration_curve(right, confidence, n_bins=15), strict=True
+        ):
+            bins = row[f"bin_{name}"]
+            np.testing.assert_allclose([value for value in bins if value is not None], curve)
+            assert [value is None for value in bins] == [not one.any() for one in inner]
     before, after = (tables["calibration"]["test", scaling] for scaling in ("none", "temperature"))
     assert before["accuracy"] == after["accuracy"]
     assert after["nll"] < before["nll"]
@@ -195,7 +196,7 @@ def test_a_prior_set_is_judged_as_predicted_and_never_scaled(tmp_path: Path) -> 
         None,
         "the temperature is that of the task's labels, not of the prior task's",
     )
-    assert {(row["eval_set"], row["scaling"]) for row in found["reliability"]} == {
+    assert {place for place, row in found["calibration"].items() if row["bin_n"]} == {
         ("select", "none"), ("select", "temperature"), ("old", "none"),
     }  # fmt: skip
 
@@ -235,29 +236,26 @@ def test_a_regression_has_rows_that_say_why_they_are_empty(tmp_path: Path) -> No
     about = {"kind": "regression", "labels": [], "map": None}
     audit = {name: {**about, "role": role} for name, role in (("select", "select"), ("test", "id"))}
     found = scored(tmp_path, rows, audit)
-    assert found["reliability"] == []
     assert len(found["calibration"]) == 4
     for row in found["calibration"].values():
-        assert (row["ece"], row["temperature"], row["brier"]) == (None, None, None)
+        assert (row["ece"], row["temperature"], row["brier"], row["bin_n"]) == (None, None, None, None)
         assert row["reason"] == "predictions of the kind regression have no probabilities of labels"
 
 
 def test_an_artifact_that_failed_has_no_rows_and_a_strange_label_is_refused(tmp_path: Path) -> None:
-    assert scored(tmp_path, []) == {"calibration": {}, "reliability": [], "metrics": []}
+    assert scored(tmp_path, []) == {"calibration": {}, "metrics": []}
     with pytest.raises(FtbenchError, match=r"select.*`?gold`?.*other"):
         scored(tmp_path, [{**row, "gold": "other"} for row in stored("select", "select", *drawn(5, 1.0, 0))])
 
 
 def test_collect_joins_calibrations_and_says_which_are_lacking_or_damaged(folder: Folder) -> None:
     second, third = (RAN.replace("s0", f"s{seed}") for seed in (1, 2))
-    folder.places.path("reliability", artifact=second).unlink()
+    folder.places.path("calibration", artifact=second).unlink()
     folder.places.path("calibration", artifact=third).write_bytes(b"no table")
     folder.finish()
     calibration = folder.rows("calibration")
-    for name in ("calibration", "reliability"):
-        assert {row["artifact_id"] for row in folder.rows("metrics")} - {second, third} == {
-            row["artifact_id"] for row in folder.rows(name)
-        }
+    scored = {row["artifact_id"] for row in folder.rows("metrics")}
+    assert scored - {second, third} == {row["artifact_id"] for row in calibration}
     own = {(row["eval_set"], row["scaling"]): row for row in calibration if row["artifact_id"] == RAN}
     assert len(own) == 2 * 5
     assert own["test", "temperature"]["temperature"] == own["far", "temperature"]["temperature"]
@@ -266,7 +264,7 @@ def test_collect_joins_calibrations_and_says_which_are_lacking_or_damaged(folder
     assert {(row["eval_set"], row["temperature"]) for row in base} == {("old", 1.0), ("old", None)}
     reasons = {row["artifact_id"]: row["reason"] for row in folder.rows("missing") if row["stage"] == "score"}
     assert set(reasons) == {second, third}
-    assert reasons[second] == "scored without its reliability, as older versions did; run the study again"
+    assert reasons[second] == "scored without its calibration, as older versions did; run the study again"
     assert "damaged" in reasons[third]
 
 

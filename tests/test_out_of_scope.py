@@ -97,7 +97,7 @@ def test_an_unlabelled_set_is_predicted_in_the_tasks_labels_and_has_no_score(tmp
     spec = score.Spec(artifact="runs/a", study="s", task="reviews", model="m", artifact_kind="run", resamples=10)
     inputs = {"predictions": folder / "predictions.parquet", "audit": folder / "audit.json"}
     score.run(spec, inputs, score_outputs(folder))
-    for name in ("metrics", "calibration", "reliability"):
+    for name in ("metrics", "calibration"):
         assert set(read_table(name, folder / f"{name}.parquet").column("eval_set").to_pylist()) == {"inside"}
 
 

@@ -69,12 +69,13 @@ def test_lines_of_reliability_pool_seeds_and_sets_of_a_role(tabled: Folder) -> N
         (role, scaling) for role in ("id", "ood") for scaling in ("none", "temperature")
     }
     rows = [
-        row for row in tabled.rows("reliability")
-        if row["artifact_id"] in PLAIN and row["role"] == "ood" and row["scaling"] == "none" and row["n"]
+        row for row in tabled.rows("calibration")
+        if row["artifact_id"] in PLAIN and row["role"] == "ood" and row["scaling"] == "none"
     ]  # fmt: skip
     wanted = []
     for number in range(15):
-        own = [row for row in rows if row["bin"] == number]
+        own = [{name: row[f"bin_{name}"][number] for name in ("n", "confidence", "accuracy")} for row in rows]
+        own = [row for row in own if row["n"]]
         total = sum(row["n"] for row in own)
         if total >= 10:
             wanted.append([sum(row["n"] * row[name] for row in own) / total for name in ("confidence", "accuracy")])

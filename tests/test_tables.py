@@ -201,3 +201,22 @@ def test_the_page_on_tables_says_what_the_schemas_say() -> None:
     assert file.read_text(encoding="utf-8") == reference.page(), (
         "docs/tables.md differs from the schemas: run `python -m ftbench.tables.reference > docs/tables.md`"
     )
+
+
+def test_elements_of_lists_are_held_to_the_limits_of_their_column(tmp_path: Path) -> None:
+    owner = {
+        "artifact_id": "runs/a", "eval_set": "test", "scaling": "none", "study": "s", "task": "t", "model": "m",
+        "artifact_kind": "run", "role": "id", "n": 3, "resamples": 0,
+    }  # fmt: skip
+    good = {"bin_n": [3, 0], "bin_confidence": [0.5, None], "bin_accuracy": [1.0, None]}
+    first, second, third = ({**owner, **good, "eval_set": name} for name in ("one", "two", "three"))
+    file = tmp_path / "calibration.parquet"
+    write_table("calibration", [first, {**second, "bin_n": None}, third], file)
+    assert [row["bin_n"] for row in read_table("calibration", file).to_pylist()] == [[3, 0], None, [3, 0]]
+    for column, values, found in (
+        ("bin_confidence", [0.5, 1.5], "1.5, above 1"),
+        ("bin_n", [-1, 2], "-1, below 0"),
+        ("bin_accuracy", [float("nan"), None], "1 values that are infinite or not a number"),
+    ):
+        with pytest.raises(FtbenchError, match=f"(?s){column}.*{found}.*first in row 2 .*'three'"):
+            write_table("calibration", [first, {**second, "bin_n": None}, {**third, column: values}], file)

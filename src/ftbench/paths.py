@@ -57,7 +57,6 @@ PATTERNS = {
     "perturbations": "predictions/{artifact}/perturbations.parquet",
     "metrics": "predictions/{artifact}/metrics.parquet",
     "calibration": "predictions/{artifact}/calibration.parquet",
-    "reliability": "predictions/{artifact}/reliability.parquet",
     "attacks": ATTACKED + "/attacks.parquet",
     "attack": ATTACKED + "/attack.json",
     "transferred": "transfer/{artifact}/predictions.parquet",
@@ -86,7 +85,7 @@ WEIGHTED, COMBINED = r"(runs|soups|base)/[\w.\-/]+", r"ensembles/[\w.\-/]+"
 COLLECTED = (
     "runs", "metrics", "tuning", "soups", "soup_ingredients", "paths", "barriers", "task_vectors", "pretrain_samples",
     "forgetting", "rehearsal_trace", "overlap", "similarity", "perturbations", "attacks", "attack_scores", "transfer",
-    "calibration", "reliability", "detection", "missing",
+    "calibration", "detection", "missing",
 )  # fmt: skip
 COMPARED = (
     "comparisons", "standings", "pareto", "shift", "trends", "robustness", "groups", "attack_comparisons",

@@ -204,7 +204,7 @@ class Plan:
 
     def collected(self, _: Any = None) -> list[str]:
         """What `collect` waits for: the last file of every chain."""
-        scored = ("metrics", "calibration", "reliability")
+        scored = ("metrics", "calibration")
         waited = [
             str(self.paths.path(name, artifact=artifact)) for artifact in self.stages.artifacts for name in scored
         ]

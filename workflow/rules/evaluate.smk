@@ -100,7 +100,6 @@ rule score:
         unpack(PLAN.inputs("score")),
     output:
         calibration=PLAN.pattern("calibration"),
-        reliability=PLAN.pattern("reliability"),
         metrics=PLAN.pattern("metrics"),
     log:
         PLAN.log("score", "{artifact}"),
@@ -114,8 +113,7 @@ rule score:
         "scoring {wildcards.artifact}"
     shell:
         "python -m ftbench.stage score {params.job} --threads {threads}"
-        " --outputs calibration={output.calibration} reliability={output.reliability}"
-        " metrics={output.metrics} > {log} 2>&1"
+        " --outputs calibration={output.calibration} metrics={output.metrics} > {log} 2>&1"
 
 
 # What the last layer of one artifact reads, for scores that need it.

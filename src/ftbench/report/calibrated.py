@@ -1,6 +1,6 @@
 """Calibration before and after temperature scaling: a grid of errors, and reliability diagrams.
 
-Called by the stage `report` and its page; every number comes from the tables `calibration` and `reliability`. A method
+Called by the stage `report` and its page; every number comes from the table `calibration`. A method
 without all its seeds has no mean and no line, as everywhere.
 """
 
@@ -75,30 +75,24 @@ def _cell(rows: dict[Any, Record], owners: Sequence[str], name: str) -> Entry:
 def reliability_lines(results: Results, board: Board) -> Lines:
     """Confidence and accuracy of each filled bin, both shares, by task, model, role and scaling, then by method. Seeds
     and sets of a role are pooled; a method that lacks any has no line."""
-    import pyarrow as pa
-    from pyarrow import compute
+    import numpy as np
 
-    table, roles = results.reliability, [column.role for column in board.columns]
-    for name, value in (("task", board.task), ("model", board.model), ("artifact_kind", "run")):
-        table = table.filter(compute.equal(table.column(name), value))
-    counts = table.column("n")
-    sums = {
-        "sure": compute.multiply(counts, compute.fill_null(table.column("confidence"), 0.0)),
-        "right": compute.multiply(counts, compute.fill_null(table.column("accuracy"), 0.0)),
-    }
-    keys = ["role", "scaling", "method", "variant", "bin"]
-    pooled = (
-        pa.table({**{name: table.column(name) for name in keys}, "n": counts, **sums})
-        .group_by(keys, use_threads=False)
-        .aggregate([("n", "sum"), ("n", "count"), ("sure", "sum"), ("right", "sum")])
-    )
+    roles = [column.role for column in board.columns]
+    pooled: dict[tuple[str, str, str], list[Any]] = {}
+    for row in results.calibration:
+        if (row["task"], row["model"], row["artifact_kind"]) == (board.task, board.model, "run") and row["bin_n"]:
+            key = row["role"], row["scaling"], method_label(row["method"], row["variant"])
+            pooled.setdefault(key, []).append([row["bin_n"], row["bin_confidence"], row["bin_accuracy"]])
     found: Lines = {}
-    for row in sorted(pooled.to_pylist(), key=lambda row: int(row["bin"])):
-        complete = row["n_count"] == len(results.study.seeds) * roles.count(row["role"])
-        if complete and row["n_sum"] >= _FEWEST:
-            place = (board.task, board.model, row["role"], row["scaling"])
-            line = found.setdefault(place, {}).setdefault(method_label(row["method"], row["variant"]), [])
-            line.append((row["sure_sum"] / row["n_sum"], row["right_sum"] / row["n_sum"]))
+    for (role, scaling, label), parts in sorted(pooled.items()):
+        n, sure, right = np.nan_to_num(np.array(parts, dtype=float)).transpose(1, 0, 2)  # (sets of all seeds, bins)
+        filled = n.sum(axis=0) >= _FEWEST
+        if len(parts) != len(results.study.seeds) * roles.count(role) or not filled.any():
+            continue
+        total = n.sum(axis=0)[filled]
+        means = ((n * values).sum(axis=0)[filled] / total for values in (sure, right))
+        place = (board.task, board.model, role, scaling)
+        found.setdefault(place, {})[label] = [(float(x), float(y)) for x, y in zip(*means, strict=True)]
     return found
 
 

@@ -17,19 +17,16 @@ from ftbench.data.availability import PREFIX
 TABLES = (
     "runs", "metrics", "comparisons", "standings", "soups", "soup_ingredients", "paths", "barriers", "missing",
     "pareto", "rehearsal_trace", "perturbations", "shift", "trends", "robustness",
-    "attacks", "attack_scores", "attack_comparisons", "transfer", "calibration", "reliability", "detection",
+    "attacks", "attack_scores", "attack_comparisons", "transfer", "calibration", "detection",
 )  # fmt: skip
 # folders of older versions do not have these
 LATER = (
     "perturbations", "shift", "trends", "robustness", "attack_scores", "attack_comparisons", "transfer", "attacks",
-    "calibration", "reliability", "detection",
+    "calibration", "detection",
 )  # fmt: skip
 # tables of many rows stay Arrow tables, and only with these columns
 _ARROW = {
     "attacks": ("artifact_id", "attack", "eval_set", "gold", "pred_before", "status", "queries"),
-    "reliability": (
-        "task", "model", "artifact_kind", "method", "variant", "role", "scaling", "bin", "n", "confidence", "accuracy",
-    ),
 }  # fmt: skip
 Record = dict[str, Any]
 
@@ -60,7 +57,6 @@ class Results:
     attack_comparisons: list[Record]
     transfer: list[Record]
     calibration: list[Record]
-    reliability: Any  # an Arrow table: 15 bins for each row of `calibration`
     detection: list[Record]
 
 

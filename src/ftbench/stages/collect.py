@@ -39,8 +39,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.config.study import Study
     from ftbench.paths import StudyPaths
     from ftbench.stages.collect_attacks import copy_attacks, transfer_rows
-    from ftbench.stages.collect_calibration import calibrations
-    from ftbench.stages.collect_detection import detection
+    from ftbench.stages.collect_calibration import write_calibration
+    from ftbench.stages.collect_detection import write_detection
     from ftbench.stages.collect_prior import copy_samples, forgetting_rows
     from ftbench.tables.bulk import read_many
     from ftbench.tables.scan import Scan, json_object
@@ -97,9 +97,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
 
     write_table("runs", runs, outputs["runs"])
     write_table("metrics", scan.ordered(scores.table, list(present)), outputs["metrics"])
-    for name, table in calibrations([artifact for artifact in present if artifact in scored], scan).items():
-        write_table(name, table, outputs[name])
-    write_table("detection", detection(study, scan, scored), outputs["detection"])
+    scores.keep(outputs["metrics"])
+    owners = [artifact for artifact in present if artifact in scored]
+    write_calibration(owners, scan, outputs["calibration"])
+    write_detection(study, scan, scored, outputs["detection"])
     for name, content in rows.items():
         write_table(name, content, outputs[name])
     for name, parts in tables.items():

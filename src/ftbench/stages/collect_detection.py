@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftbench import matrix
 from ftbench.language_cells import LanguageModel
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from ftbench.config.study import Study
     from ftbench.tables.scan import Scan
 
 
-def detection(study: Study, scan: Scan, scored: Collection[str]) -> pa.Table:
+def write_detection(study: Study, scan: Scan, scored: Collection[str], output: Path) -> None:
     """Rows in the order of the study; an artifact without a file, or whose scores do not count (it is not in
     `scored`), becomes a row in `missing`."""
     from ftbench.tables.bulk import read_many
+    from ftbench.tables.store import write_table
 
     files = {}
     for cell in matrix.detected(study):
@@ -35,7 +35,8 @@ def detection(study: Study, scan: Scan, scored: Collection[str]) -> pa.Table:
     found = read_many("detection", files, "artifact_id", scan.places.read_before("detection"))
     for artifact, reason in found.refused.items():
         scan.absent(artifact, "detect", reason)
-    return scan.ordered(found.table, list(files))
+    write_table("detection", scan.ordered(found.table, list(files)), output)
+    found.keep(output)
 
 
 def _whole(cell: LanguageModel, scan: Scan) -> bool:

@@ -1,4 +1,4 @@
-"""Stage `score`: the stored predictions of one artifact become rows of `metrics`, `calibration` and `reliability`.
+"""Stage `score`: the stored predictions of one artifact become rows of `metrics` and `calibration`.
 
 Runs on a CPU without the model: logits are read in each set's labels by name, every metric gets a score and
 a bootstrap interval over examples, and probabilities are judged before and after temperature scaling.
@@ -36,16 +36,17 @@ class Spec(Strict):
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
-    """Inputs `predictions`, `audit`, and `duplicates` of the task, which may be left out; outputs `calibration`,
-    `reliability` and `metrics`. An artifact that failed gives tables without rows."""
+    """Inputs `predictions`, `audit`, and `duplicates` of the task, which may be left out; outputs `calibration`
+    and `metrics`. An artifact that failed gives tables without rows."""
     from ftbench.metrics.stored import audited, distinct_rows
-    from ftbench.stages.score_calibration import Calibrated, scaling_of
+    from ftbench.stages.score_calibration import calibration_rows, scaling_of
     from ftbench.tables.store import read_table, write_table
 
     sets = _read(read_table("predictions", inputs["predictions"]), audited(inputs["audit"]), inputs["predictions"])
     duplicates = read_table("duplicates", inputs["duplicates"]) if "duplicates" in inputs else None
-    scaling, calibrated = scaling_of(sets), Calibrated()
+    scaling = scaling_of(sets)
     rows: list[dict[str, Any]] = []
+    calibration: list[dict[str, Any]] = []
     for stored in sets:
         predictions, label_map = stored.predictions, None
         if stored.about["kind"] == "classification":
@@ -65,9 +66,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
         for metric in chosen:
             row = _scored(metric, predictions, spec, stored.eval_set, stored.where)
             rows.append({**common, **row, **_distinct(metric, predictions, distinct, row["value"])})
-        calibrated.add(stored, scaling, common)
-    write_table("calibration", calibrated.calibration, outputs["calibration"])
-    write_table("reliability", calibrated.reliability, outputs["reliability"])
+        calibration += calibration_rows(stored, scaling, common)
+    write_table("calibration", calibration, outputs["calibration"])
     write_table("metrics", rows, outputs["metrics"])
 
 

@@ -1,4 +1,4 @@
-"""Calibration of one artifact: its temperature, and the rows of the tables `calibration` and `reliability`.
+"""Calibration of one artifact: its temperature, and its rows of the table `calibration`.
 
 Stage `score` calls it with predictions that it has read and checked. The temperature comes from the `select` rows
 alone; no evaluation row can move it.
@@ -7,7 +7,7 @@ alone; no evaluation row can move it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ftbench.config.errors import FtbenchError, problem
@@ -53,43 +53,21 @@ class Scaling:
     reason: str | None = None
 
 
-@dataclass
-class Calibrated:
-    """Rows of the two tables."""
-
-    calibration: list[dict[str, Any]] = field(default_factory=list)
-    reliability: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, stored: Stored, scaling: Scaling, common: Mapping[str, Any]) -> None:
-        """The rows of one set; `common` are the columns that every score of the set has."""
-        raw: dict[str, Any] = {"scaling": "none", "temperature": 1.0}
-        scaled: dict[str, Any] = {"scaling": SCALED, "n_select": scaling.rows}
-        if stored.predictions.kind != "classification":
-            reason = f"predictions of the kind {stored.predictions.kind} have no probabilities of labels"
-            self.calibration += [{**common, **row, "temperature": None, "reason": reason} for row in (raw, scaled)]
-            return
-        self._measure(stored.predictions, {**common, **raw})
-        if stored.role == "prior":
-            reason = "the temperature is that of the task's labels, not of the prior task's"
-            self.calibration.append({**common, **scaled, "reason": reason})
-        elif scaling.fit is None:
-            self.calibration.append({**common, **scaled, "reason": scaling.reason})
-        else:
-            found, changed = _scaled(stored, scaling.fit.temperature)
-            scaled |= {"temperature": scaling.fit.temperature, "temperature_at": scaling.fit.at, "changed": changed}
-            self._measure(found, {**common, **scaled})
-
-    def _measure(self, predictions: Predictions, row: dict[str, Any]) -> None:
-        measures, bins = _measures(predictions, row)
-        self.calibration.append({**row, **measures})
-        own = {name: value for name, value in row.items() if name in _OF_BINS}
-        self.reliability += [{**own, **each} for each in bins]
-
-
-_OF_BINS = {
-    "artifact_id", "eval_set", "scaling", "study", "task", "model", "artifact_kind", "method", "variant", "seed",
-    "role",
-}  # fmt: skip
+def calibration_rows(stored: Stored, scaling: Scaling, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The two rows of one set, as predicted and scaled; `common` are the columns that every score of the set has."""
+    raw: dict[str, Any] = {**common, "scaling": "none", "temperature": 1.0}
+    scaled: dict[str, Any] = {**common, "scaling": SCALED, "n_select": scaling.rows}
+    if stored.predictions.kind != "classification":
+        reason = f"predictions of the kind {stored.predictions.kind} have no probabilities of labels"
+        return [{**row, "temperature": None, "reason": reason} for row in (raw, scaled)]
+    raw |= _measures(stored.predictions, raw)
+    if stored.role == "prior":
+        return [raw, {**scaled, "reason": "the temperature is that of the task's labels, not of the prior task's"}]
+    if scaling.fit is None:
+        return [raw, {**scaled, "reason": scaling.reason}]
+    found, changed = _scaled(stored, scaling.fit.temperature)
+    scaled |= {"temperature": scaling.fit.temperature, "temperature_at": scaling.fit.at, "changed": changed}
+    return [raw, {**scaled, **_measures(found, scaled)}]
 
 
 def scaling_of(sets: Sequence[Stored]) -> Scaling:
@@ -133,8 +111,8 @@ def _scaled(stored: Stored, temperature: float) -> tuple[Predictions, int]:
     return replace(before, probabilities=shares), changed
 
 
-def _measures(predictions: Predictions, row: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The measures of one row of `calibration` and its bins; what is undefined is null, with the reason."""
+def _measures(predictions: Predictions, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The measures of one row and its bins; what is undefined is null, with the reason."""
     import math
 
     from ftbench.metrics.brier import Brier
@@ -155,26 +133,23 @@ def _measures(predictions: Predictions, row: Mapping[str, Any]) -> tuple[dict[st
     without = int((predictions.pred < 0).sum())
     if without:
         measures["reason"] = f"{without} of {len(predictions)} rows have no prediction, and so no confidence"
-        return measures, []
+        return measures
     # the generator of the metric `ece`, so that both tables say the same of raw probabilities
     generator = generator_for(row["artifact_id"], row["eval_set"], ece.name)
     interval = percentile_interval(ece.resampled(predictions, generator, row["resamples"])) or (None, None)
-    return {**measures, "ece_low": interval[0], "ece_high": interval[1]}, _bins(confidence, right)
+    return {**measures, "ece_low": interval[0], "ece_high": interval[1], **_bins(confidence, right)}
 
 
-def _bins(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """The bins of equal width with what they hold; both (rows,)."""
+def _bins(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> dict[str, list[Any]]:
+    """What the bins of equal width hold; both (rows,)."""
     import numpy as np
 
     from ftbench.metrics.calibration_gaps import BINS, bin_of
 
     place = bin_of(confidence)
-    counts, sums, hits = (np.bincount(place, given, BINS) for given in (None, confidence, right))
-    return [
-        {
-            "bin": number, "low": number / BINS, "high": (number + 1) / BINS, "n": int(counts[number]),
-            "confidence": float(sums[number] / counts[number]) if counts[number] else None,
-            "accuracy": float(hits[number] / counts[number]) if counts[number] else None,
-        }
-        for number in range(BINS)
-    ]  # fmt: skip
+    counts, sums, hits = (np.bincount(place, given, BINS).tolist() for given in (None, confidence, right))
+    return {
+        "bin_n": counts,
+        "bin_confidence": [total / n if n else None for total, n in zip(sums, counts, strict=True)],
+        "bin_accuracy": [total / n if n else None for total, n in zip(hits, counts, strict=True)],
+    }

@@ -7,7 +7,7 @@ file is found by halving, so that one bad file costs about one more reading of t
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from ftbench.config.errors import FtbenchError, problem
 from ftbench.tables.check import problems
 from ftbench.tables.column import SCHEMA_VERSION
 from ftbench.tables.schema import table as table_named
-from ftbench.tables.store import METADATA_KEY, empty, in_shape, read_table
+from ftbench.tables.store import METADATA_KEY, empty, in_shape, metadata, read_table
 
 _FILE = "__file"
 
@@ -31,24 +31,42 @@ class Bulk:
     table: pa.Table
     refused: dict[str, str] = field(default_factory=dict)
     read: int = 0
+    memory: Path | None = None
+    stamps: Mapping[str, str] = field(default_factory=dict)  # by artifact, of the files that gave rows
+
+    def keep(self, written: Path) -> None:
+        """Remember the rows for the next time; `written` is a file of the package that holds exactly them.
+
+        A folder that cannot be written to is no error.
+        """
+        if self.memory is None:
+            return
+        temporary, stamps = (self.memory.with_name(f"{self.memory.name}.{kind}") for kind in ("part", "json"))
+        try:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            stamps.unlink(missing_ok=True)  # from here on nothing is remembered until both files stand
+            shutil.copyfile(written, temporary)
+            temporary.replace(self.memory)
+            temporary.write_text(json.dumps({"rows": self.table.num_rows, "stamps": dict(self.stamps)}))
+            temporary.replace(stamps)
+        except OSError:
+            temporary.unlink(missing_ok=True)
 
 
 def read_many(name: str, files: Mapping[str, Path], owner: str, memory: Path | None = None) -> Bulk:
     """The table `name` from one existing file for each artifact; every row's column `owner` has to be that artifact.
 
-    `memory` is a file in which what was read is kept with size, time and inode of each file; unchanged files are
-    then taken from it the next time. Deleting it loses nothing but time.
+    `memory` is a file in which `Bulk.keep` leaves what was read, with size, time and inode of each file beside it;
+    unchanged files are then taken from it the next time. Deleting it loses nothing but time.
     """
     stamps = {artifact: _stamp(path) for artifact, path in files.items()}
-    known = _remembered(name, memory, stamps, owner) if memory else None
-    old = set(known.column(owner).unique().to_pylist()) if known is not None else set()
+    known, old = _remembered(name, memory, stamps, owner) if memory else (None, set())
     fresh = {artifact: path for artifact, path in files.items() if artifact not in old}
-    found = Bulk(empty(name), read=len(fresh))
+    found = Bulk(empty(name), read=len(fresh), memory=memory)
     parts = [_read(name, list(fresh.items()), owner, found)] if fresh else []
     parts += [known] if known is not None else []
     found.table = pa.concat_tables([found.table, *parts]) if parts else found.table
-    if memory and (fresh or (known is not None and known.num_rows != found.table.num_rows)):
-        _remember(found.table, memory, stamps, owner)
+    found.stamps = {artifact: stamp for artifact, stamp in stamps.items() if artifact not in found.refused}
     return found
 
 
@@ -110,30 +128,19 @@ def _together(name: str, files: list[tuple[str, Path]], owner: str) -> pa.Table:
     return rows
 
 
-def _remembered(name: str, memory: Path, stamps: Mapping[str, str], owner: str) -> pa.Table | None:
-    """Rows of files that have not changed since; null where nothing usable is remembered."""
+def _remembered(name: str, memory: Path, stamps: Mapping[str, str], owner: str) -> tuple[pa.Table | None, set[str]]:
+    """Rows of files that have not changed since, and whose they are; null where nothing usable is remembered."""
     try:
+        about = json.loads(memory.with_name(f"{memory.name}.json").read_text())
         table = parquet.ParquetFile(memory).read()
-        header = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
-    except (pa.ArrowException, OSError, ValueError):
-        return None
-    if header.get("schema_version") != SCHEMA_VERSION or table.schema.names != table_named(name).names:
-        return None
-    stale = [artifact for artifact, stamp in header["stamps"].items() if stamps.get(artifact) != stamp]
+        before, rows = dict(about["stamps"]), int(about["rows"])
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        return None, set()
+    same = metadata(table).get("schema_version") == SCHEMA_VERSION and table.num_rows == rows
+    if not same or table.schema.names != table_named(name).names:
+        return None, set()
+    stale = [artifact for artifact, stamp in before.items() if stamps.get(artifact) != stamp]
     table = table.replace_schema_metadata(None)
     if stale:
         table = table.filter(compute.invert(compute.is_in(table.column(owner), pa.array(stale, pa.string()))))
-    return table if table.num_rows else None
-
-
-def _remember(table: pa.Table, memory: Path, stamps: Mapping[str, str], owner: str) -> None:
-    """Keep the rows beside the stamps of their files; a folder that cannot be written to is no error."""
-    there = set(table.column(owner).unique().to_pylist())
-    header = {"schema_version": SCHEMA_VERSION, "stamps": {name: stamps[name] for name in sorted(there)}}
-    temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        parquet.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(header)}), temporary)
-        temporary.replace(memory)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    return table, set(before) - set(stale)

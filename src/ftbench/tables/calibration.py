@@ -1,9 +1,11 @@
-"""The tables about calibration: errors of probabilities before and after temperature scaling, and the bins behind them.
+"""The table about calibration: errors of probabilities before and after temperature scaling, and the bins behind them.
 
-The stage `score` writes both for every artifact, and `collect` joins them.
+The stage `score` writes it for every artifact, and `collect` joins them.
 """
 
 from __future__ import annotations
+
+import pyarrow as pa
 
 from ftbench.tables.column import INTEGER, NUMBER, TEXT, Column, Table
 from ftbench.tables.recurring import ARTIFACT_KINDS, EVAL_SET, LABEL_RULES, MODEL, ROLE, STUDY, TASK
@@ -53,6 +55,13 @@ CALIBRATION = Table(
         _error("ece", "expected calibration error, 15 bins of equal width"),
         _error("ece_low", "lower end of its 95 % bootstrap interval over examples; shares the bias of small sets"),
         _error("ece_high", "upper end of that interval; says nothing about seeds"),
+        Column("bin_n", pa.list_(INTEGER), "examples in each of the 15 bins of equal width behind `ece`, from (0, 1/15]"
+               " to (14/15, 1] of confidence: what a reliability diagram shows; null where the confidence is unknown",
+               nullable=True, low=0),
+        Column("bin_confidence", pa.list_(NUMBER), "their mean confidence; null in a bin without examples",
+               nullable=True, low=0, high=1),
+        Column("bin_accuracy", pa.list_(NUMBER), "share of them that is right; null in a bin without examples",
+               nullable=True, low=0, high=1),
         _error("ece_mass", "the same with 15 bins of equal mass"),
         _error("mce", "largest error of the filled bins of equal width"),
         _error("brier", "squared distance of the probabilities from the true label, summed over labels", 2),
@@ -64,21 +73,4 @@ CALIBRATION = Table(
         Column("reason", TEXT, "why numbers are null", nullable=True),
     ),
     ordered=(("ece_low", "ece_high"),),
-)  # fmt: skip
-
-RELIABILITY = Table(
-    "reliability",
-    "One row for each bin of confidence behind `ece` of `calibration`: what a reliability diagram shows. None where the"
-    " confidence is unknown.",
-    ("artifact_id", "eval_set", "scaling", "bin"),
-    (
-        *_OWNER,
-        Column("bin", INTEGER, "number of the bin, from 0", low=0),
-        *_ORIGIN,
-        Column("low", NUMBER, "lower bound of the confidence, not in the bin", low=0, high=1),
-        Column("high", NUMBER, "upper bound, in the bin", low=0, high=1),
-        Column("n", INTEGER, "examples in the bin", low=0),
-        _error("confidence", "their mean confidence; null without examples"),
-        _error("accuracy", "share of them that is right; null without examples"),
-    ),
 )  # fmt: skip

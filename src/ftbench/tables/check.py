@@ -7,6 +7,7 @@ are on whole columns; nothing is repaired.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 from pyarrow import compute
@@ -22,7 +23,8 @@ def problems(declared: Table, arrow: pa.Table) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for column in declared.columns:
         values = arrow.column(column.name)
-        found += [(column.name, f"{text}, {_row(declared, arrow, bad)}") for text, bad in _of_column(column, values)]
+        wrong = _of_lists(column, values) if pa.types.is_list(column.type) else _of_column(column, values)
+        found += [(column.name, f"{text}, {_row(declared, arrow, bad)}") for text, bad in wrong]
     for first, second in declared.ordered:
         above = compute.greater(arrow.column(first), arrow.column(second))
         if compute.any(above).as_py():
@@ -62,6 +64,19 @@ def _of_column(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[str, p
             yield f"{limits['min']}, below {column.low}", compute.less(values, column.low - _SLACK)
         if column.high is not None and limits["max"] > column.high + _SLACK:
             yield f"{limits['max']}, above {column.high}", compute.greater(values, column.high + _SLACK)
+
+
+def _of_lists(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """The same for a column of lists: limits and enumerations hold for their elements, which may be null."""
+    if values.null_count and not column.nullable:
+        yield f"{values.null_count} nulls where a value is required", compute.is_null(values)
+    if column.low is None and column.high is None and column.values is None:
+        return
+    owners = compute.list_parent_indices(values)
+    elements = replace(column, type=column.type.value_type, nullable=True)
+    for text, bad in _of_column(elements, compute.list_flatten(values)):
+        rows = compute.unique(owners.filter(compute.fill_null(bad, False)))
+        yield text, pa.chunked_array([compute.is_in(pa.array(range(len(values)), pa.int64()), value_set=rows)])
 
 
 def _repeated(declared: Table, arrow: pa.Table) -> Iterator[str]:

@@ -26,7 +26,8 @@ TIME = pa.timestamp("us", tz="UTC")
 class Column:
     """One column. `values` lists what a text column may hold; `low` and `high` bound a number, ends included.
 
-    A column with `json` holds JSON text; writers may hand over the mapping or list itself.
+    Of a column of lists they describe the elements. A column with `json` holds JSON text; writers may hand over the
+    mapping or list itself.
     """
 
     name: str
