@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="times that each command runs, in alternating order")
     options = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as Python does unless told otherwise
     measured = []
     for size in options.sizes:
         with tempfile.TemporaryDirectory(prefix="ftbench-graph-") as folder:

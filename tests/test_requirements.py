@@ -117,8 +117,8 @@ def test_a_run_shared_by_processes_asks_for_a_gpu_each_on_one_machine_or_evenly_
 ) -> None:
     plan, cell = shared(tmp_path, **training)
     asked = plan.resources("finetune")
-    found = {name: asked[name](cell) for name in ("gpu", "gres", "nodes")}  # type: ignore[operator]
-    assert {**found, "threads": plan.threads("finetune")(cell)} == expected
+    given = {**{name: asked.get(name) for name in ("gpu", "gres", "nodes")}, "threads": plan.threads("finetune")}
+    assert {name: value(cell) if callable(value) else value for name, value in given.items()} == expected
     assert asked["at_once"] == 1
     needed = of(plan, "finetune")
     alone = of(shared(tmp_path / "alone")[0], "finetune")

@@ -19,7 +19,7 @@ from ftbench.config.errors import FtbenchError, nearest
 from ftbench.config.load import Catalogue, LoadedStudy
 from ftbench.config.problems import Problems
 from ftbench.config.study import Study
-from ftbench.plugins import plugin, plugins
+from ftbench.plugins import plugin, plugin_or_none, plugins
 from ftbench.resolve import Resolver
 
 
@@ -58,7 +58,7 @@ def study_problems(loaded: LoadedStudy, catalogue: Catalogue) -> list[str]:
     for task, wanted in study.tasks.items():
         named = [("select.metric", wanted.select.metric)] + [("metrics", metric) for metric in wanted.metrics]
         for key, metric in named:
-            if metric is not None and metric not in plugins("metrics"):
+            if metric is not None and plugin_or_none("metrics", metric) is None:
                 found.add(
                     f"tasks.{task}.{key}",
                     f"the unknown metric `{metric}`",
@@ -115,7 +115,7 @@ def _check_soup(found: Problems, study: Any, family: str) -> None:
     found.catch(partial(validated, factory.Config, soup.settings, "study", f"soups.{family}.settings"))
     for method in soup.methods or study.methods:
         for name in study.entry(method).use or [method]:
-            reason = plugins("methods")[name].factory.unmergeable if name in plugins("methods") else ""
+            reason = one.factory.unmergeable if (one := plugin_or_none("methods", name)) else ""
             if reason:
                 expected = "methods whose runs are plain weights, under `methods` of the soup"
                 found.add(f"soups.{family}", f"`{method}`, which cannot be averaged: {reason}", expected)
@@ -234,5 +234,5 @@ def _check_task(found: Problems, resolver: Resolver, catalogue: Catalogue, task:
                 f"at most {longest}, what `{model}` takes",
             )
     for metric in [*wanted.metrics, *([wanted.select.metric] if wanted.select.metric else [])]:
-        if metric in plugins("metrics") and train.kind not in plugin("metrics", metric).factory.kinds:
+        if (one := plugin_or_none("metrics", metric)) and train.kind not in one.factory.kinds:
             found.add(f"tasks.{task}.metrics", f"`{metric}`", f"a metric for {train.kind}")

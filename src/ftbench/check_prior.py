@@ -11,7 +11,7 @@ from ftbench.config.prior import Prior
 from ftbench.config.problems import Problems
 from ftbench.config.study import Study
 from ftbench.methods.base import PriorFacts
-from ftbench.plugins import plugins
+from ftbench.plugins import plugin_or_none
 from ftbench.resolve import Resolver
 
 
@@ -103,7 +103,7 @@ def _check_kind(found: Problems, study: Study, prior: Prior, entry: DatasetEntry
         )
     for method in study.methods:
         for name in study.entry(method).use or [method]:
-            if name in plugins("methods") and plugins("methods")[name].factory.adds_positions:
+            if (one := plugin_or_none("methods", name)) and one.factory.adds_positions:
                 reason = (
                     f"`{method}` with {where}of plain text: `{name}` adds positions, and words are no longer in place"
                 )

@@ -21,6 +21,7 @@ from ftbench.jobs import Jobs
 from ftbench.language_cells import language_models
 from ftbench.paths import COLLECTED, COMPARED, DATA_ROOT_VARIABLE, PAGES, StudyPaths, study_paths
 from ftbench.requirements import Requirements
+from ftbench.rule_functions import with_parameters
 
 
 class Plan:
@@ -55,11 +56,11 @@ class Plan:
 
     def inputs(self, stage: str) -> Callable[[Any], dict[str, str]]:
         """An input function for a rule (to be unpacked)."""
-        return lambda wildcards: self.job(stage, **dict(wildcards.items())).inputs
+        return with_parameters(lambda wildcards: self.job(stage, **dict(wildcards.items())).inputs)
 
     def arguments(self, stage: str) -> Callable[[Any], str]:
         """A params function for a rule: the command line of the stage up to its outputs."""
-        return lambda wildcards: self.command(self.job(stage, **dict(wildcards.items())))
+        return with_parameters(lambda wildcards: self.command(self.job(stage, **dict(wildcards.items()))))
 
     def command(self, job: PlannedJob) -> str:
         words = ["--cell", job.cell, "--work", str(self.paths.work), "--source", job.source]
@@ -109,7 +110,7 @@ class Plan:
         """Memory, time and GPUs that the jobs of a stage ask for, growing with the attempt."""
         return self.requirements.resources(stage, lambda wildcards: self.job(stage, **dict(wildcards.items())))
 
-    def threads(self, stage: str) -> Callable[[Any], int]:
+    def threads(self, stage: str) -> Callable[[Any], int] | int:
         """Cores for the jobs of a stage: one for each of its processes on a machine."""
         return self.requirements.threads(lambda wildcards: self.job(stage, **dict(wildcards.items())))
 

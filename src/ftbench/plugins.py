@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import pkgutil
 from dataclasses import dataclass
@@ -34,24 +35,47 @@ class Plugin:
 
 
 @cache
+def _entry_points(kind: str) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """What other packages bring; the metadata of all packages are read for it."""
+    return tuple(importlib.metadata.entry_points(group=f"ftbench.{kind}"))
+
+
+@cache
 def _discovered(kind: str) -> dict[str, Plugin]:
-    base = importlib.import_module(f"ftbench.{kind}.base").PLUGIN_BASE
     package = importlib.import_module(f"ftbench.{kind}")
     modules = [f"ftbench.{kind}.{item.name}" for item in pkgutil.iter_modules(package.__path__) if item.name != "base"]
-    modules += [point.module for point in importlib.metadata.entry_points(group=f"ftbench.{kind}")]
+    modules += [point.module for point in _entry_points(kind)]
     found: dict[str, Plugin] = {}
     for module in modules:
-        classes: list[tuple[str, Any]] = inspect.getmembers(importlib.import_module(module), inspect.isclass)
-        for _, value in classes:
-            if value.__module__ != module or not issubclass(value, base) or "name" not in value.__dict__:
-                continue
-            if value.name in found:
+        for one in _of_module(kind, module):
+            if one.name in found:
                 raise FtbenchError(
-                    f"two plug-ins of kind {kind} are named `{value.name}`: "
-                    f"in {found[value.name].module} and in {module}"
+                    f"two plug-ins of kind {kind} are named `{one.name}`: in {found[one.name].module} and in {module}"
                 )
-            found[value.name] = Plugin(value.name, kind, module, value)
+            found[one.name] = one
     return dict(sorted(found.items()))
+
+
+def _of_module(kind: str, module: str) -> list[Plugin]:
+    base = importlib.import_module(f"ftbench.{kind}.base").PLUGIN_BASE
+    classes: list[tuple[str, Any]] = inspect.getmembers(importlib.import_module(module), inspect.isclass)
+    return [
+        Plugin(value.name, kind, module, value)
+        for _, value in classes
+        if value.__module__ == module and issubclass(value, base) and "name" in value.__dict__
+    ]
+
+
+@cache
+def _own(kind: str, name: str) -> Plugin | None:
+    """The plug-in in the file of its name in this package, found without reading the others; null where there is none,
+    or another package brings plug-ins of the kind."""
+    module = f"ftbench.{kind}.{name}"
+    if not name.isidentifier() or name == "base" or _entry_points(kind):
+        return None
+    if kind not in KINDS or importlib.util.find_spec(module) is None:
+        return None
+    return next((one for one in _of_module(kind, module) if one.name == name), None)
 
 
 def plugins(kind: str) -> dict[str, Plugin]:
@@ -61,7 +85,12 @@ def plugins(kind: str) -> dict[str, Plugin]:
 
 def plugin(kind: str, name: str) -> Plugin:
     """One plug-in, or an `FtbenchError` that suggests the nearest name."""
-    found = plugins(kind)
-    if name not in found:
-        raise FtbenchError(f"unknown {kind.removesuffix('s')} `{name}`. {nearest(name, found)}")
-    return found[name]
+    found = plugin_or_none(kind, name)
+    if found is None:
+        raise FtbenchError(f"unknown {kind.removesuffix('s')} `{name}`. {nearest(name, plugins(kind))}")
+    return found
+
+
+def plugin_or_none(kind: str, name: str) -> Plugin | None:
+    """The plug-in of a name, or null."""
+    return _own(kind, name) or plugins(kind).get(name)

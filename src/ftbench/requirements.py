@@ -17,6 +17,7 @@ from ftbench.data.near_duplicates import BYTES_A_ROW
 from ftbench.data_jobs import PlannedJob
 from ftbench.jobs import Jobs
 from ftbench.plugins import plugin
+from ftbench.rule_functions import with_parameters
 from ftbench.stages import adapt, attack, finetune, likelihood, path, shift, transfer, upstream
 
 # those that run a model; `base` where it pretrains one
@@ -94,20 +95,30 @@ class Requirements:
             "at_once": 1,
         }
         if stage in (*GPU_STAGES, *TRAINING_STAGES):
-            found["gpu"] = lambda wildcards: None if each(wildcards) else asked(wildcards).gpu
+            found["gpu"] = lambda wildcards: asked(wildcards).gpu
             found["gpu_memory_mb"] = lambda wildcards: asked(wildcards).gpu_memory_mb
-        if stage in TRAINING_STAGES:
+        if stage in TRAINING_STAGES and self._several_processes:
+            found["gpu"] = lambda wildcards: None if each(wildcards) else asked(wildcards).gpu
             found |= {"gres": each, "nodes": together}
-        return found
+        return {name: with_parameters(value) if callable(value) else value for name, value in found.items()}
 
-    def threads(self, job: Callable[[Any], PlannedJob]) -> Callable[[Any], int]:
+    @property
+    def _several_processes(self) -> bool:
+        """Whether any training of the study may be shared by processes."""
+        entries = [entry for entry in self.jobs.study.methods.values() if entry]
+        own = [given.training for entry in entries for given in (entry, *entry.variants.values())]
+        return self.jobs.study.training.processes > 1 or any(given.get("processes", 1) != 1 for given in own)
+
+    def threads(self, job: Callable[[Any], PlannedJob]) -> Callable[[Any], int] | int:
         """One for each process that a training runs on one machine; a profile may set more."""
+        if not self._several_processes:
+            return 1
 
         def processes(wildcards: Any) -> int:
             needed = self.of(job(wildcards))
             return needed.processes // needed.nodes
 
-        return processes
+        return with_parameters(processes)
 
     def of(self, job: PlannedJob) -> Requirement:
         """What one job needs at its first attempt; worked out once for each job."""
