@@ -17,6 +17,7 @@ from ftbench.config.load import json_schemas, load_catalogue, load_study, read_y
 from ftbench.config.model import ModelEntry
 from ftbench.config.strict import Strict
 from ftbench.config.study import Study
+from ftbench.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
@@ -242,6 +243,20 @@ def test_steps_of_the_study_give_way_to_epochs_of_a_method(tmp_path: Path) -> No
     resolver = Resolver(load_study("small", root).study, load_catalogue(root))
     training = resolver.method("reviews", "vanilla", "default")[1]
     assert (training.steps, training.epochs) == (None, 2)
+
+
+def test_a_method_on_fewer_rows_is_planned_so_and_a_study_without_them_keeps_its_jobs(tmp_path: Path) -> None:
+    few = {"variants": {"all": {}, "few": {"training": {"rows": 30}}}}
+    root = configured(tmp_path, changed(STUDY, "methods.vanilla", few))
+    jobs = [job for job in Plan.load("small", root).jobs() if job.stage == "finetune" and "vanilla" in job.cell]
+    rows = {job.cell: getattr(job.spec, "train_rows", 0) for job in jobs}
+    assert {cell.split("/")[-2]: count for cell, count in rows.items()} == {"all": None, "few": 30}
+    assert not any("rows" in json.loads(job.spec.canonical())["training"] for job in jobs)
+    study = changed(changed(STUDY, "methods.vanilla", few), "tasks.reviews.train.rows", 29)
+    assert any(
+        "`methods.vanilla.variants.few`: found `training.rows: 30`; expected at most the 29 training rows" in line
+        for line in problems(configured(tmp_path / "fewer", study))
+    )
 
 
 # objects

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,17 @@ def test_a_fixed_subset_is_stratified_and_one_per_seed_is_left_to_the_run(folder
     assert Counter(train.column("label").to_pylist()) == {"negative": 30, "positive": 10}
     train, _, _ = cut(folder, {"rows": 40, "subset": "per_seed"}, {"rows": 40})
     assert train.num_rows == 160
+
+
+def test_rows_that_a_run_draws_are_stratified_and_part_of_those_of_a_larger_number(folder: Path) -> None:
+    train, _, _ = cut(folder, select={"rows": 40})
+    strata = train.column("label").to_pylist()
+    for seed in range(3):
+        drawn = {size: stratified(strata, size, numpy_generator(seed, "data")) for size in (8, 40, 41, 120, 160)}
+        for size, larger in itertools.pairwise(drawn):
+            assert set(drawn[size]) <= set(drawn[larger])
+            assert Counter(strata[row] for row in drawn[size])["positive"] in (size // 4, size // 4 + 1)
+    assert set(stratified(strata, 40, numpy_generator(0, "data"))) != set(drawn[40])
 
 
 def test_a_subset_of_more_rows_than_there_are_is_refused(folder: Path) -> None:

@@ -84,6 +84,10 @@ def _check_setting(found: Problems, resolver: Resolver, task: str, asked: Asked)
     dataset = study.tasks[task].train.dataset
     kind = resolver.space(task)[0] if dataset in known else "classification"
     lengths = run_length(resolver, task, asked)
+    stated = _rows(resolver, task)
+    if asked.training.rows is not None and stated is not None and asked.training.rows > stated:
+        what = f"`training.rows: {asked.training.rows}`"
+        found.add(asked.place, what, f"at most the {stated} training rows of the task `{task}`")
     for factory, config in zip(asked.classes, asked.configs, strict=True):
         others = [other for other in asked.classes if other is not factory]
         reasons = list(factory.check(config, asked.training, kind, others))
@@ -105,6 +109,7 @@ def run_length(resolver: Resolver, task: str, asked: Asked) -> tuple[int, int | 
     from ftbench.training.optimization import total_steps
 
     training, rows = asked.training, _rows(resolver, task)
+    rows = rows if training.rows is None else min(training.rows, rows or training.rows)
     if rows is None:
         return None if training.steps is None else (training.steps, None)
     own = all(factory.new_rows is Method.new_rows for factory in asked.classes)

@@ -110,7 +110,7 @@ class Jobs(DetectionJobs):
             kind=kind,
             labels=labels,
             select_metric=self.resolver.select_metric(task),
-            train_rows=wanted.rows if wanted.subset == "per_seed" else None,
+            train_rows=training.rows or (wanted.rows if wanted.subset == "per_seed" else None),
             init=self.study.init,
             prior_head=self.study.prior.head if self.study.prior else "separate",
             prior=prior,

@@ -92,7 +92,7 @@ class Resolver:
         """The study's training settings with overrides; the result is checked as a whole."""
         if "steps" in overrides and "epochs" in overrides:
             raise FtbenchError(f"key `{key}`: found both `steps` and `epochs`; expected one of them")
-        shared = dict(self.study.training)  # `nodes` too, which is in no dump
+        shared = dict(self.study.training)  # `nodes` and `rows` too, which are in no dump
         if "epochs" in overrides:  # the study's `steps` would win over them
             shared["steps"] = None
         return validated(Training, {**shared, **overrides}, "study", key)

@@ -22,6 +22,12 @@ class Training(Strict):
 
     epochs: float = Field(3.0, gt=0, description="passes over the training rows; ignored when `steps` is given")
     steps: int | None = Field(None, gt=0, description="optimiser steps instead of epochs")
+    # which rows a run is trained on is a setting of its own in the spec
+    rows: int | None = Field(
+        None, gt=0, exclude=True,
+        description="training rows of the task that each seed draws, stratified, the same for every method; those of a"
+        " smaller number are among those of a larger; null: all, or as `train.subset` says",
+    )  # fmt: skip
     batch_size: int = Field(16, gt=0, description="rows per optimiser step; what a step learns from")
     accumulation: int = Field(1, gt=0, description="micro-batches per step; more needs less memory, same result")
     learning_rate: float = Field(2e-5, gt=0, description="highest rate of the schedule")

@@ -43,7 +43,7 @@ class Spec(Strict):
     kind: str
     labels: list[str]
     select_metric: str
-    train_rows: int | None = None  # drawn by the run's seed, where the study says `subset: per_seed`
+    train_rows: int | None = None  # drawn by the run's seed: `training.rows`, or `train.rows` with `subset: per_seed`
     init: Literal["shared", "per_seed"]
     prior_head: Literal["separate", "shared"] = "separate"
     prior: PriorInputs | None = None  # where a method of the run wants the prior task
@@ -172,7 +172,8 @@ def _training_rows(spec: Spec, table: Any) -> Any:
         return table
     if spec.train_rows > table.num_rows:
         raise FtbenchError(
-            f"task {spec.task}: found {table.num_rows} training rows; `train.rows` asks for {spec.train_rows}"
+            f"task {spec.task}: found {table.num_rows} training rows; `training.rows` of the method or "
+            f"`train.rows` of the task asks for {spec.train_rows}"
         )
     strata = strata_of(table.column("label").to_pylist(), table.column("value").to_pylist())
     return table.take(stratified(strata, spec.train_rows, numpy_generator(spec.seed, "data")))
