@@ -8,7 +8,7 @@ import pytest
 import torch
 from adapted import adapted, trainable
 from golden import case, needs_golden, toy_model
-from model_families import FAMILIES, family_model
+from model_families import SHAPES, family_model
 
 from ftbench.config.errors import FtbenchError
 from ftbench.methods.base import Context
@@ -81,7 +81,7 @@ def test_a_bottleneck_computes_its_formula(name: str, config: dict[str, Any], fo
     torch.testing.assert_close(adapter(x), found)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_sites_are_the_projections_of_the_family(family: str) -> None:
     site = insertion_sites(family_model(family))[1]
     ends = [name.rpartition(".")[2] for name in (site.query, site.key, site.value, site.attention.linear)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_families import FAMILIES, family_model
+from model_families import SHAPES, family_model
 from pydantic import Field
 
 from ftbench import architectures, describe
@@ -109,7 +109,7 @@ def test_an_unknown_method_is_told_with_the_nearest_name() -> None:
         method_lines("dps_dens")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_the_groups_of_a_snapshot_hold_every_parameter_once(family: str, tmp_path: Path) -> None:
     model = family_model(family, labels=2)
     model.config.save_pretrained(tmp_path)  # type: ignore[union-attr,operator]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_families import FAMILIES, family_model
+from model_families import SHAPES, family_model
 from test_adapters import ADAPTERS
 from test_conformance import METHODS, prepared, settings
 from test_consistency_methods import CLASSES
@@ -22,7 +22,7 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ELSEWHERE])
 def test_a_method_trains_every_family(name: str, family: str) -> None:
     model = family_model(family)

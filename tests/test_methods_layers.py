@@ -6,7 +6,7 @@ import pytest
 import torch
 from golden import case, needs_golden, toy_model, toy_training
 from method_runs import assert_same, changed, family_job, job, made, start, weights
-from model_families import FAMILIES, family_model
+from model_families import SHAPES, family_model
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.strict import validated
@@ -18,7 +18,7 @@ from ftbench.training.optimization import parameter_groups
 from ftbench.training.weights import plain_state
 
 WITHOUT_BIASES = ("modernbert", "llama")
-WITH_POOLER = ("bert",)  # in their pretrained part
+WITH_POOLER = ("bert", "minilm")  # in their pretrained part
 
 
 def toy_context(seed: int = 0, init_seed: int = 0) -> Context:
@@ -40,7 +40,7 @@ def test_bitfit_trains_the_parameters_that_the_reference_trains(variant: str) ->
     assert sum(trained.values()) == expected["count"]
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in WITHOUT_BIASES])
+@pytest.mark.parametrize("family", [family for family in SHAPES if family not in WITHOUT_BIASES])
 def test_bitfit_moves_biases_and_head_and_nothing_else(family: str) -> None:
     given = family_job(family, made("bitfit"))
     before = initial(given.context.model)
@@ -81,7 +81,7 @@ def test_llrd_makes_the_groups_of_the_reference(decay: float) -> None:
         assert all(p is named[name] for name, p in zip(group["names"], group["params"], strict=True))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_llrd_gives_every_parameter_the_rate_of_its_depth_once(family: str) -> None:
     model = family_model(family)
     context = Context(model, toy_training(learning_rate=1.0), "classification", seed=0)
@@ -123,7 +123,7 @@ def test_re_init_draws_what_the_reference_draws() -> None:
         assert torch.allclose(after[name], tensor, atol=1e-7, rtol=0), name
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_re_init_draws_top_blocks_and_pooler_and_leaves_the_rest(family: str) -> None:
     given = family_job(family, made("re_init", blocks=2, std=0.5))
     model, before = given.context.model, initial(family_model(family))
@@ -157,7 +157,7 @@ def test_re_init_draws_from_the_stream_of_new_weights_and_not_from_the_runs_seed
     assert not torch.equal(drawn(0, 7), drawn(0, 8))
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in WITH_POOLER])
+@pytest.mark.parametrize("family", [family for family in SHAPES if family not in WITH_POOLER])
 def test_re_init_refuses_a_pooler_that_the_model_does_not_have(family: str) -> None:
     with pytest.raises(FtbenchError, match="found no pooler in the pretrained part"):
         family_job(family, made("re_init", pooler=True))
@@ -174,7 +174,7 @@ def test_more_blocks_than_the_model_has_are_refused(name: str, key: str) -> None
         family_job("bert", made(name, **{key: 4}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_top_k_layers_freezes_what_lies_below_bit_for_bit(family: str) -> None:
     given = family_job(family, made("top_k_layers", layers=1))
     depths = layer_groups(given.context.model)
@@ -215,7 +215,7 @@ def test_settings_out_of_bounds_are_refused_with_their_key(name: str, settings: 
         validated(plugins("methods")[name].factory.Config, settings, "study.yaml", "settings")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_every_linear_layer_of_a_block_is_known_by_what_it_computes(family: str) -> None:
     from ftbench.training.layers import block_linears
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from model_families import FAMILIES, family_model
+from model_families import SHAPES, family_model
 
 from ftbench.training.layers import blocks, layer_groups
 
-WITH_TOP = {"bert": "bert.pooler", "modernbert": "model.final_norm", "llama": "model.norm", "gpt2": "transformer.ln_f"}
+WITH_TOP = {"bert": "bert.pooler", "minilm": "bert.pooler", "modernbert": "model.final_norm", "llama": "model.norm",
+            "gpt2": "transformer.ln_f"}  # fmt: skip
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_every_parameter_is_in_exactly_one_group(family: str) -> None:
     model = family_model(family)
     groups = layer_groups(model)
@@ -18,7 +19,7 @@ def test_every_parameter_is_in_exactly_one_group(family: str) -> None:
     assert sorted(together) == sorted(name for name, _ in model.named_parameters())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHAPES)
 def test_blocks_embeddings_top_and_head_are_told_apart(family: str) -> None:
     model = family_model(family)
     groups = layer_groups(model)
