@@ -92,6 +92,8 @@ def train_in_turns(name: str, pipe: Connection, options: argparse.Namespace) -> 
         config = factory.Config()
         if reasons := factory.check(config, training, "classification", []):
             raise ValueError("; ".join(reasons))
+        if factory.uses(config):
+            raise ValueError("it works on texts, and the rows here are numbers")
         front, back = watchers(begin, end)
         methods = [front, factory(config), back]
         context = Context(random_model(options).to(place), training, "classification", 0)

@@ -43,7 +43,8 @@ def random_model(options: argparse.Namespace) -> Any:
         BertConfig(
             vocab_size=options.words, hidden_size=options.hidden, num_hidden_layers=options.layers,
             num_attention_heads=options.heads, intermediate_size=4 * options.hidden,
-            max_position_embeddings=max(64, options.tokens), num_labels=LABELS,
+            max_position_embeddings=max(128, 2 * options.tokens),  # some methods add positions
+            num_labels=LABELS,
         )
     )  # fmt: skip
 

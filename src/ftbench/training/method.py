@@ -75,7 +75,10 @@ class PriorFacts:
 
 @dataclass(frozen=True)
 class Cost:
-    """Forward and backward passes per optimiser step relative to plain fine-tuning, and memory in words."""
+    """Forward and backward passes per optimiser step relative to plain fine-tuning, and memory in words.
+
+    A backward pass that needs gradients of activations alone, because the encoder's weights are frozen, is half of one.
+    """
 
     forward: float = 1.0
     backward: float = 1.0
