@@ -46,7 +46,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("methods", "soups", "attacks", "perturbations", "metrics"),
     ("merging", "attacking"),
     ("training", "data", "tables", "statistics"),
-    ("provenance", "fingerprint", "plugins", "outputs", "matrix", "language_cells", "acceptance"),
+    ("provenance", "fingerprint", "plugins", "outputs", "matrix", "language_cells", "acceptance", "rule_functions"),
     ("config", "paths"),
 )
 APART = {("training", "tables"), ("training", "statistics"), ("tables", "statistics"), ("attacks", "soups")}
