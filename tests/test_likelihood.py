@@ -21,7 +21,7 @@ from ftbench.config.load import load_catalogue, load_study
 from ftbench.paths import StudyPaths
 from ftbench.plan import Plan
 from ftbench.stage import execute
-from ftbench.stages.collect_detection import detection
+from ftbench.stages.collect_detection import write_detection
 from ftbench.tables.scan import Scan
 from ftbench.tables.store import metadata, read_table
 from ftbench.training.examples import Encoded, Examples, encode
@@ -238,7 +238,8 @@ def test_what_a_language_model_lacks_is_in_missing(tmp_path: Path) -> None:
     file = scan.places.path("adapted", task="reviews", model="tiny")
     file.parent.mkdir(parents=True)
     file.write_text("{}")
-    assert detection(study, scan, set()).num_rows == 0
+    write_detection(study, scan, set(), tmp_path / "joined.parquet")
+    assert read_table("detection", tmp_path / "joined.parquet").num_rows == 0
     told = {row["stage"]: row["reason"] for row in scan.missing if row["artifact_id"] == "likelihood/reviews/tiny"}
     assert told == {"likelihood": "not run", "detect": "waits for likelihood"}
 
