@@ -91,8 +91,9 @@ def test_a_second_workflow_in_the_folder_is_refused_and_the_first_one_ends(proje
     first = started(project)
 
     def locked() -> bool:
+        # the last that Snakemake writes, and names of files in it: a lock without them locks nothing
         with suppress(FileNotFoundError):  # Snakemake makes the folder anew
-            return any((project.folder / ".snakemake" / "locks").iterdir())
+            return any(file.stat().st_size for file in (project.folder / ".snakemake" / "locks").glob("*.output.lock"))
         return False
 
     wait_for("the lock of the first workflow", locked)
