@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ftbench.merging.source import Source
@@ -47,15 +47,10 @@ class ReadAhead:
 
 def _ask(wanted: list[tuple[Path, int, int]]) -> None:
     """Stretches of all files in turn, because sums take the same stretch of every file."""
-    with suppress(OSError):  # whoever reads the file will tell
-        handles = [(os.open(file, os.O_RDONLY), begin, end) for file, begin, end in wanted]
-        try:
-            longest = max(end - begin for _, begin, end in handles)
-            for offset in range(0, longest, _STRETCH):
-                for handle, begin, end in handles:
-                    size = min(_STRETCH, end - begin - offset)
-                    if size > 0:
-                        os.posix_fadvise(handle, begin + offset, size, os.POSIX_FADV_WILLNEED)
-        finally:
-            for handle, _, _ in handles:
-                os.close(handle)
+    with suppress(OSError), ExitStack() as stack:  # whoever reads the file will tell
+        opened = [(stack.enter_context(file.open("rb")), begin, end) for file, begin, end in wanted]
+        for offset in range(0, max(end - begin for _, begin, end in opened), _STRETCH):
+            for handle, begin, end in opened:
+                size = min(_STRETCH, end - begin - offset)
+                if size > 0:
+                    os.posix_fadvise(handle.fileno(), begin + offset, size, os.POSIX_FADV_WILLNEED)

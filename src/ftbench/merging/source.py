@@ -63,7 +63,7 @@ class _Files:
     def place(self, name: str) -> tuple[Path, int, int]:
         if not self._places:
             for shard in self._shards:
-                self._places.update(_places(shard))
+                self._places.update(places_in(shard))
         return self._places[name]
 
 
@@ -86,8 +86,8 @@ def open_ingredient(place: Path) -> Iterator[Source]:
         yield _Files(file, handles, shards)
 
 
-def _places(file: Path) -> dict[str, tuple[Path, int, int]]:
-    """Where each tensor of a whole safetensors file lies."""
+def places_in(file: Path) -> dict[str, tuple[Path, int, int]]:
+    """Where each tensor of a whole safetensors file lies: the file, its first byte there and the one after its last."""
     with file.open("rb") as handle:
         size = int.from_bytes(handle.read(8), "little")
         header = json.loads(handle.read(size))

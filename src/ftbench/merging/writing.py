@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftbench.config.errors import FtbenchError
-from ftbench.merging.source import INDEX, WEIGHTS, Layout
+from ftbench.merging.source import INDEX, WEIGHTS, Layout, places_in
 
 if TYPE_CHECKING:
     import torch
@@ -77,13 +77,10 @@ def mapped_file(file: Path, layout: Layout) -> dict[str, torch.Tensor]:
 
     write_file(file, layout, lambda name: torch.zeros(layout[name][0]))
     raw = np.memmap(file, dtype=np.uint8, mode="r+")
-    size = int.from_bytes(raw[:8].tobytes(), "little")
-    header = json.loads(raw[8 : 8 + size].tobytes())
-    tensors = {}
-    for name, (shape, _) in layout.items():
-        begin, end = (8 + size + offset for offset in header[name]["data_offsets"])
-        tensors[name] = torch.from_numpy(raw[begin:end].view(np.float32)).reshape(shape)
-    return tensors
+    return {
+        name: torch.from_numpy(raw[begin:end].view(np.float32)).reshape(layout[name][0])
+        for name, (_, begin, end) in places_in(file).items()
+    }
 
 
 def shards_of(layout: Layout, bound: int) -> list[Layout]:

@@ -165,11 +165,12 @@ class MeanMetric(Metric):
         return sums[..., 0] / rows
 
 
-class WordMetric(Metric):
-    """A mean over the supervised words of all rows of plain text, long rows counting more."""
+class RatioMetric(Metric):
+    """A ratio of sums over rows, which is the same of sums and of means: of numbers that every row has."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("text",)
-    column: ClassVar[int]  # of `Predictions.words`: what is summed
+    @abstractmethod
+    def parts(self, predictions: Predictions) -> NDArray[Any]:
+        """What is summed: (rows, quantities)."""
 
     def score(self, predictions: Predictions) -> float:
         return float(self.from_parts(self.parts(predictions).sum(axis=0), len(predictions)))
@@ -179,6 +180,13 @@ class WordMetric(Metric):
     ) -> NDArray[np.float64]:
         means = mean_resamples(self.parts(predictions), generator, resamples)
         return self.from_parts(means, len(predictions))
+
+
+class WordMetric(RatioMetric):
+    """A mean over the supervised words of all rows of plain text, long rows counting more."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+    column: ClassVar[int]  # of `Predictions.words`: what is summed
 
     def parts(self, predictions: Predictions) -> NDArray[Any]:
         """(rows, 2): what is summed, and the number of words."""

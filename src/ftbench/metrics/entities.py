@@ -8,14 +8,12 @@ No task of a study has tag sequences; `evaluate_module.py` makes them for use el
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftbench.config.errors import FtbenchError
-from ftbench.metrics.base import Metric, Predictions
-from ftbench.metrics.resampling import mean_resamples
+from ftbench.metrics.base import Predictions, RatioMetric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,27 +76,13 @@ def entities(tags: Sequence[str]) -> set[Entity]:
     return found
 
 
-class EntityMetric(Metric):
-    """A ratio of counts over all entities of all rows, whatever their type (micro average)."""
+class EntityMetric(RatioMetric):
+    """right / (a predicted + b gold) over all entities of all rows, whatever their type (micro average); 0 where the
+    denominator is. Resampling draws whole sequences."""
 
     kinds: ClassVar[tuple[str, ...]] = ("sequence",)
     higher_is_better = True
-
-    @abstractmethod
-    def ratio(
-        self, right: NDArray[np.float64], predicted: NDArray[np.float64], gold: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Numerator and denominator (...) of counts (...); a denominator 0 gives the score 0."""
-
-    def score(self, predictions: Predictions) -> float:
-        return float(self.from_parts(self.parts(predictions).sum(axis=0), len(predictions)))
-
-    def resampled(
-        self, predictions: Predictions, generator: np.random.Generator, resamples: int
-    ) -> NDArray[np.float64]:
-        """Rows are drawn, whole sequences."""
-        means = mean_resamples(self.parts(predictions), generator, resamples)
-        return self.from_parts(means, len(predictions))
+    weights: ClassVar[tuple[float, float]]  # a and b
 
     def parts(self, predictions: Predictions) -> NDArray[Any]:
         """(rows, 3): entities predicted right, predicted, and gold."""
@@ -114,5 +98,5 @@ class EntityMetric(Metric):
     def from_parts(self, sums: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
         import numpy as np
 
-        above, below = self.ratio(sums[..., 0], sums[..., 1], sums[..., 2])
-        return np.asarray(np.where(below > 0, above / np.where(below > 0, below, 1), 0.0))
+        right, below = sums[..., 0], sums[..., 1:] @ np.array(self.weights)
+        return np.asarray(np.where(below > 0, right / np.where(below > 0, below, 1), 0.0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ftbench.tables.column import INTEGER, NUMBER, TEXT, Column, Table
-from ftbench.tables.recurring import ARTIFACT_KINDS, EVAL_SET, LABEL_RULES, MODEL, ROLE, STUDY, TASK
+from ftbench.tables.recurring import ARTIFACT_KINDS, EVAL_SET, LABEL_RULES, MODEL, ROLE, SOURCE, STUDY, TASK
 
 SCALINGS = ("none", "temperature")
 PLACES = ("inside", "lowest", "highest", "flat")
@@ -22,9 +22,7 @@ _OWNER = (
 _ORIGIN = (
     STUDY, TASK, MODEL,
     Column("artifact_kind", TEXT, "what was scored", values=ARTIFACT_KINDS),
-    Column("method", TEXT, "method; null where there is none or several", nullable=True),
-    Column("variant", TEXT, "variant of the method", nullable=True),
-    Column("seed", INTEGER, "seed of a run; null for others", nullable=True, low=0),
+    *SOURCE,
     ROLE,
 )  # fmt: skip
 

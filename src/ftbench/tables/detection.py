@@ -5,14 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ftbench.tables.column import INTEGER, NUMBER, SINGLE, TEXT, Column, Table
-from ftbench.tables.recurring import MODEL, STUDY, TASK
+from ftbench.tables.recurring import MODEL, SOURCE, STUDY, TASK
 
 _ARTIFACT = Column("artifact_id", TEXT, "run, soup or ensemble: its folder below the study")
-_ORIGIN = (
-    Column("method", TEXT, "method; null where there is none or several", nullable=True),
-    Column("variant", TEXT, "variant of the method", nullable=True),
-    Column("seed", INTEGER, "seed of a run; null for others", nullable=True, low=0),
-)
 
 DETECTION = Table(
     "detection",
@@ -24,7 +19,7 @@ DETECTION = Table(
         STUDY, TASK, MODEL,
         Column("artifact_kind", TEXT, "what gave the scores",
                values=("run", "soup", "ensemble", "language_model")),
-        *_ORIGIN,
+        *SOURCE,
         Column("id_set", TEXT, "set that stands for the task"),
         Column("ood_set", TEXT, "set that stands for the outside"),
         Column("score", TEXT, "name of the score"),

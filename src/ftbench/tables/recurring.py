@@ -21,6 +21,11 @@ MIXED = (
     Column("method", TEXT, "method of the runs; null where they are of several", nullable=True),
     Column("variant", TEXT, "variant of the method; null where the runs are of several", nullable=True),
 )
+SOURCE = (
+    Column("method", TEXT, "method; null where there is none or several", nullable=True),
+    Column("variant", TEXT, "variant of the method", nullable=True),
+    Column("seed", INTEGER, "seed of a run; null for others", nullable=True, low=0),
+)
 EVAL_SET = Column("eval_set", TEXT, "name of the evaluation set")
 ROLE = Column(
     "role",
