@@ -7,7 +7,7 @@ WORKERS ?= 2
 FTBENCH_DATA_ROOT ?= $(abspath $(wildcard ../shared/data))
 export FTBENCH_DATA_ROOT
 
-.PHONY: help setup demo test check format lint types workflow-lint pytest faults schema clean
+.PHONY: help setup demo test check format lint types workflow-lint pytest gpu faults schema clean
 
 help:
 	@echo "make demo    install, run the default study, print the leaderboard"
@@ -51,7 +51,7 @@ demo: .venv/.runtime
 	@$(BIN)/python -m ftbench.progress $(BIN)/snakemake --config study=$(STUDY)
 	@$(BIN)/ftbench show $(STUDY)
 
-test: check pytest
+test: check pytest gpu
 
 check: lint types workflow-lint
 
@@ -74,6 +74,12 @@ workflow-lint: .venv/.development
 
 pytest: .venv/.development .venv/.browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+# every method on a GPU, where there is one
+gpu: .venv/.development
+	@if [ -e /dev/nvidia0 ]; then \
+		FTBENCH_TEST_GPU=1 $(BIN)/pytest -n $(WORKERS) tests/test_on_gpu.py tests/test_conformance.py tests/test_memory.py; \
+	else echo "no GPU on this machine: the tests on a GPU are skipped"; fi
 
 # what takes longer than a check may: kills, mutated configuration, the whole small study on a SLURM of this machine
 faults: .venv/.development

@@ -117,7 +117,8 @@ def tiny_prior(model: torch.nn.Module, rows: int = 60, **changes: Any) -> PriorT
     draw = np.random.default_rng(11)
     texts = [" ".join(str(number) for number in draw.integers(5, 60, draw.integers(3, 10))) for _ in range(rows)]
     uids = [f"p{number}" for number in range(rows)]
-    found = logits(model, numbers_of(Examples(uids, texts, None, None)), torch.device("cpu"))
+    place = next(model.parameters()).device
+    found = logits(model, numbers_of(Examples(uids, texts, None, None)), place)
     said = found.argmax(axis=1).astype(np.int64)
     correct = np.arange(rows) % 3 != 0
     targets = np.where(correct, said, (said + 1) % found.shape[1])

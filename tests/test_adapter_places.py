@@ -12,6 +12,7 @@ from model_families import SHAPES, family_model
 
 from ftbench.config.errors import FtbenchError
 from ftbench.methods.base import Context
+from ftbench.training.bottleneck import Shape, add_beside_feed_forward
 from ftbench.training.insertion import insertion_sites
 from ftbench.training.layers import blocks
 
@@ -188,6 +189,14 @@ def test_p_tuning_trains_the_network_of_the_library(encoder: str) -> None:
     network = context.model.get_submodule("bert.prompt.encoder")
     assert type(network).__name__ == "PromptEncoder"
     assert trainable(context.model, head=False) == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_a_bottleneck_is_made_on_the_device_of_the_model() -> None:
+    """MAM passes tokens through the model before all its parts are moved; a device without numbers stands for a GPU."""
+    model = family_model("bert")
+    sites = insertion_sites(model)
+    add_beside_feed_forward(model.to("meta"), sites, lambda _: Shape(4, "relu", 1.0))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 def test_a_prompt_that_leaves_no_room_is_told_with_the_longest_input() -> None:

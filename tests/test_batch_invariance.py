@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,17 @@ def test_a_model_that_reads_its_padding_is_seen() -> None:
         inputs = collate(data, np.arange(len(data)), CPU, 8).inputs
         unmasked = model(**{**inputs, "attention_mask": torch.ones_like(inputs["attention_mask"])}).logits.numpy()
     assert np.abs(unmasked - found).max() > BATCH_TOLERANCE
+
+
+def test_padding_to_a_multiple_ends_where_rows_do() -> None:
+    """A model with 30 positions cannot take 32 tokens, however well those would suit the device."""
+    data, every = rows_of_every_length(), np.arange(33)
+    assert collate(data, every, CPU, 8).inputs["input_ids"].shape[1] == 32
+    bounded = replace(data, longest=30)
+    assert collate(bounded, every, CPU, 8).inputs["input_ids"].shape[1] == 30
+    short = every[data.lengths <= 11]
+    assert collate(bounded, short, CPU, 8).inputs["input_ids"].shape[1] == 16
+    assert collate(bounded, short, CPU).inputs["input_ids"].shape[1] == 11
 
 
 def test_the_batching_of_predictions_is_recorded_with_their_tolerance() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from placing import PLACE
 from prior_rows import tiny_prior
 
 from ftbench.config.errors import FtbenchError
@@ -77,7 +78,7 @@ def tiny_rows(rows: int = 40) -> Examples:
 
 
 def tiny_data(rows: Examples | None = None) -> Encoded:
-    return encode(NumberedWords(), rows or tiny_rows(), 32)
+    return encode(NumberedWords(), rows or tiny_rows(), 12)
 
 
 def settings(**changes: Any) -> Training:
@@ -91,28 +92,31 @@ def prepared(
     checkpoints: Path | None = None,
     processes: Processes | None = None,
     model: torch.nn.Module | None = None,
+    place: torch.device = PLACE,
 ) -> tuple[Job, Method]:
     """A job on the tiny model, or another one, with one method; saves after every step where a folder is given."""
     torch.set_num_threads(1)
     factory = plugins("methods")[name].factory
     method: Method = factory(factory.Config(**SETTINGS.get(name, {})))
     context = Context(
-        model=model or tiny_model(), training=training, kind="classification", seed=1, tokenizer=NumberedWords()
-    )
+        model=(model or tiny_model()).to(place), training=training, kind="classification", seed=1,
+        tokenizer=NumberedWords(),
+    )  # fmt: skip
     if factory.wants_prior(method.config):
         context.prior = tiny_prior(context.model)
     rows = method.examples(tiny_rows(), context)
     method.prepare_model(context)
+    context.model = context.model.to(place)
     if method.needs_initial:
-        context.initial = {key: value.clone() for key, value in plain_state(context.model).items()}
+        context.initial = {key: value.clone().to(place) for key, value in plain_state(context.model).items()}
     data = tiny_data(rows)
-    processes, place = processes or Processes(), torch.device("cpu")
+    processes = processes or Processes()
     batches = EpochBatches(data, training.batch_size, training.accumulation, training.grouping, 1, place, processes)
 
     def evaluate(model: torch.nn.Module) -> float:
         from ftbench.training.inference import logits
 
-        return float((logits(model, data, torch.device("cpu")).argmax(1) == data.targets).mean())
+        return float((logits(model, data, place).argmax(1) == data.targets).mean())
 
     stored = Checkpoints(checkpoints) if checkpoints else None
     return Job(
@@ -199,8 +203,8 @@ def test_exported_weights_give_the_trained_model_again(name: str, tmp_path: Path
     again = Artifact(tmp_path / "snapshot", tmp_path / "model.safetensors", plugs)
     assert again.form == method.saves
     names, data = [str(number) for number in range(3)], tiny_data()
-    found = logits(again.model(names, "classification"), data, torch.device("cpu"))
-    assert np.array_equal(found, logits(job.context.model, data, torch.device("cpu")))
+    found = logits(again.model(names, "classification").to(PLACE), data, PLACE)
+    assert np.array_equal(found, logits(job.context.model, data, PLACE))
 
 
 @pytest.mark.parametrize(("keep", "stops"), [("last", [7]), ("best", [1, 11])])

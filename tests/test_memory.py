@@ -1,4 +1,4 @@
-"""A device that is out of memory: the step is done in smaller parts, learns the same, and the run says so."""
+"""A device that cannot do a step as asked, for want of memory or of a kernel: the run goes on and says so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from placing import PLACE
 from test_conformance import prepared, settings
 
 from ftbench.config.errors import FtbenchError
@@ -15,6 +16,7 @@ from ftbench.training.job import Job, Outcome
 from ftbench.training.loop import train
 from ftbench.training.memory import split
 from ftbench.training.passes import Passes
+from ftbench.training.repeatable import deterministic
 
 ROWS = settings().batch_size
 
@@ -39,9 +41,9 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     return limited
 
 
-def without_dropout(name: str) -> Job:
+def without_dropout(name: str, place: torch.device = PLACE) -> Job:
     """Its draws differ between whole and parted batches; everything else must not."""
-    job = prepared(name, settings())[0]
+    job = prepared(name, settings(), place=place)[0]
     for module in job.context.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -138,7 +140,7 @@ def test_parts_hold_every_row_once_and_in_order() -> None:
 def test_predicting_goes_on_in_smaller_batches() -> None:
     job = prepared("vanilla", settings())[0]
     data, model = job.batches.data, job.context.model
-    expected = logits(model, data, torch.device("cpu"))
+    expected = logits(model, data, PLACE)
     sizes: list[int] = []
 
     def before(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
@@ -147,7 +149,42 @@ def test_predicting_goes_on_in_smaller_batches() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     handle = model.register_forward_pre_hook(before, with_kwargs=True)
-    found = logits(model, data, torch.device("cpu"))
+    found = logits(model, data, PLACE)
     handle.remove()
     assert sizes[-1] <= 3
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_operation_without_a_repeatable_kernel_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, undisturbed, refusals = Passes.forward, train(prepared("dps_dense", settings())[0]), []
+
+    def forward(self: Passes, batch: Batch) -> torch.Tensor:
+        if torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled():
+            refusals.append(self.context.step)
+            raise RuntimeError("roll_cuda does not have a deterministic implementation, but you set 'torch.use_d")
+        return whole(self, batch)
+
+    monkeypatch.setattr(Passes, "forward", forward)
+    told: list[str] = []
+    job = prepared("dps_dense", settings())[0]
+    job.say = told.append
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = train(job)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        deterministic(PLACE)
+    assert len(refusals) == 1
+    assert [line for line in told if line.startswith("roll_cuda adds up in any order on this GPU")]
+    assert found.parts == 1
+    same_weights(undisturbed, found)
+
+
+def test_another_error_of_a_pass_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(self: Passes, batch: Batch) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Passes, "forward", forward)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        train(prepared("vanilla", settings())[0])

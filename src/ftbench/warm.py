@@ -2,8 +2,8 @@
 
 Importing them takes seconds, as long as many a small cell trains. The workflow starts this process when it
 starts jobs on its own machine; `ftbench.stage` hands its command line over and waits. A job behaves as if it
-ran in place: same output, same exit status, signals are passed on, and it dies when its command dies. On
-machines with a GPU, and for jobs of another machine or allocation, jobs run in place.
+ran in place: same output, same exit status, signals are passed on, and it dies when its command dies. Jobs of another
+machine or allocation run in place. The process itself never touches a GPU: a fork could not use it any more.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from typing import Any
 VARIABLE = "FTBENCH_WARM"  # `<allocation>:<socket>`, or `off`
 STAGES = ("upstream", "pretrain_samples", "finetune", "soup", "predict", "shift")
 HEADER = struct.Struct("!i")
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # imports that ask for a GPU are answered without starting its driver
+}
 
 
 def _allocation() -> str:
@@ -34,8 +40,7 @@ def _allocation() -> str:
 
 def start() -> None:
     """Start the process for the jobs of this workflow; it ends with the workflow."""
-    # a process that has touched the GPU driver must not fork
-    if os.environ.get(VARIABLE) == "off" or Path("/dev/nvidia0").exists():
+    if os.environ.get(VARIABLE) == "off":
         return
     folder = tempfile.mkdtemp(prefix="ftbench-")  # readable by this user alone
     listener = socket.socket(socket.AF_UNIX)
@@ -46,7 +51,7 @@ def start() -> None:
         pass_fds=[listener.fileno()],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, **_ENVIRONMENT},
     )
     listener.close()
     os.environ[VARIABLE] = f"{_allocation()}:{folder}/socket"

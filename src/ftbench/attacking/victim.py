@@ -78,6 +78,7 @@ class ModelVictim(Victim):
             None,
             np.array([len(row) for row in ids], dtype=np.int64),
             self.tokenizer.pad_token_id or 0,
+            self.max_length,
         )
         self.rows += len(asked)
         found[asked] = softmax(logits(self.model, data, self.place))

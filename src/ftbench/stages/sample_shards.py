@@ -116,7 +116,7 @@ class Judge:
         linear = False
         with torch.inference_mode():
             for chosen in length_batches(data.lengths, self.place):
-                batch = collate(data, chosen, self.place, 8 if self.place.type == "cuda" else 1)
+                batch = collate(data, chosen, self.place)
                 with autocast(self.place, self.precision):
                     output = self.model(**batch.inputs).logits
                 logits[chosen] = output.float().cpu().numpy()

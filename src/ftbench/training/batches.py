@@ -47,13 +47,21 @@ class BatchSource(Protocol):
         """One pass over all rows in the order of the first epoch."""
 
 
-def collate(data: Encoded, rows: np.ndarray, device: torch.device | str, multiple: int = 1) -> Batch:
-    """Pad the given rows to their longest, rounded up to `multiple`, and move them to the device."""
+def padding_multiple(device: torch.device) -> int:
+    """What the length of a batch is rounded up to: the matrix units of a GPU take multiples of eight."""
+    return 8 if device.type == "cuda" else 1
+
+
+def collate(data: Encoded, rows: np.ndarray, device: torch.device | str, multiple: int | None = None) -> Batch:
+    """Pad the given rows to their longest and move them to the device; lengths are rounded up to `multiple` (null: what
+    suits the device) unless that is longer than rows may be."""
     import numpy as np
     import torch
 
+    multiple = multiple or padding_multiple(torch.device(device))
     longest = int(data.lengths[rows].max())
-    longest = -(-longest // multiple) * multiple
+    rounded = -(-longest // multiple) * multiple
+    longest = rounded if data.longest is None else max(longest, min(rounded, data.longest))
     ids = np.full((len(rows), longest), data.padding_id, dtype=np.int64)
     mask = np.zeros((len(rows), longest), dtype=np.int64)
     segments = None if data.segments is None else np.zeros((len(rows), longest), dtype=np.int64)
@@ -109,7 +117,6 @@ class EpochBatches:
         self.processes = processes or Processes()
         self.data, self.batch_size, self.accumulation = data, batch_size, accumulation
         self.grouping, self.seed, self.device = grouping, seed, device
-        self.multiple = 8 if device.type == "cuda" else 1
         self.steps_per_epoch = -(-len(data) // batch_size)
         self._current: tuple[int, list[np.ndarray]] = (-1, [])
 
@@ -127,11 +134,8 @@ class EpochBatches:
         epoch, position = divmod(number - 1, self.steps_per_epoch)
         rows = self._order(epoch)[position]
         parts = np.array_split(rows, min(self.accumulation * self.processes.count, len(rows)))
-        return [
-            collate(self.data, part, self.device, self.multiple)
-            for part in parts[self.processes.rank :: self.processes.count]
-        ]
+        return [collate(self.data, part, self.device) for part in parts[self.processes.rank :: self.processes.count]]
 
     def epoch(self) -> Iterable[Batch]:
         for rows in epoch_order(self.data.lengths, self.batch_size, self.grouping, self.seed, 0):
-            yield collate(self.data, rows, self.device, self.multiple)
+            yield collate(self.data, rows, self.device)

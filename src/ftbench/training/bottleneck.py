@@ -90,9 +90,10 @@ def _behind_norm(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) ->
 
 
 def _add(model: nn.Module, block: str, name: str, linear: str, shape: Callable[[int], Shape]) -> Bottleneck:
-    """A new adapter as child `name` of a block, as wide as the outputs of one of its layers."""
-    size = widths(model.get_submodule(linear))[1]
-    adapter = Bottleneck(size, shape(size))
+    """A new adapter as child `name` of a block, as wide as the outputs of one of its layers and on its device."""
+    beside = model.get_submodule(linear)
+    size = widths(beside)[1]
+    adapter = Bottleneck(size, shape(size)).to(next(beside.parameters()).device)
     model.get_submodule(block).add_module(name, adapter)
     return adapter
 

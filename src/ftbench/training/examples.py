@@ -58,13 +58,17 @@ def from_table(table: Any, labels: list[str], kind: str) -> Examples:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids per row (int64 arrays), segment ids where the tokenizer has them, and targets."""
+    """Token ids per row (int64 arrays), segment ids where the tokenizer has them, and targets.
+
+    `longest` is the number of tokens that a row was cut to: padding never goes beyond it.
+    """
 
     ids: list[np.ndarray]
     segments: list[np.ndarray] | None
     targets: np.ndarray | None
     lengths: np.ndarray
     padding_id: int
+    longest: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,4 +96,5 @@ def encode(tokenizer: Any, examples: Examples, max_length: int) -> Encoded:
         examples.targets,
         np.array([len(row) for row in ids], dtype=np.int64),
         tokenizer.pad_token_id or 0,
+        max_length,
     )

@@ -36,7 +36,7 @@ def head_features(
     model.eval()
     with torch.inference_mode():
         for rows in length_batches(data.lengths, place):
-            batch = collate(data, rows, place, 8 if place.type == "cuda" else 1)
+            batch = collate(data, rows, place)
             with autocast(place, precision):
                 model(**batch.inputs)
             vectors = watcher.rows(batch.inputs)

@@ -25,6 +25,7 @@ from ftbench.training.models import language_model
 from ftbench.training.optimization import total_steps
 from ftbench.training.prior_task import PriorTask
 from ftbench.training.processes import Processes
+from ftbench.training.repeatable import deterministic
 from ftbench.training.weights import plain_state, weights_hash
 
 if TYPE_CHECKING:
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
     import torch
 
 CHECKPOINT_VARIABLE = "FTBENCH_CHECKPOINT_SECONDS"  # how often a training writes a resume checkpoint
-
-
-def _deterministic(place: torch.device) -> None:
-    """On a GPU, ask for kernels that give the same sums every time; a resumed run must equal an undisturbed one."""
-    import torch
-
-    if place.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ def fit(
     `init_seed` is that of new weights; without it the run's own. `snapshot` is the folder of the base model."""
     place = device()
     steps = total_steps(training, len(rows))  # before methods add rows: augmentation must not buy more training
-    _deterministic(place)
+    deterministic(place)
     model.to(place)
     context = Context(
         model=model, training=training, kind=kind, seed=seed, init_seed=seed if init_seed is None else init_seed,

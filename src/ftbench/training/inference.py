@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ftbench.training.batches import collate
+from ftbench.training.batches import collate, padding_multiple
 from ftbench.training.examples import Encoded
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # rows of a batch times their padded length: bounds memory whatever the lengths. A processor is faster with
 # batches that stay in its caches, a GPU with large ones.
 CPU_TOKENS, GPU_TOKENS = 1024, 32768
-GPU_MULTIPLE = 8  # lengths are padded to multiples of it on a GPU
 # largest difference of a logit in single precision that other batches, padding or order may make
 BATCH_TOLERANCE = 1e-5
 
@@ -40,10 +39,11 @@ def autocast(place: torch.device, precision: str) -> Any:
 
 def batching(place: torch.device, precision: str) -> dict[str, Any]:
     """How `logits` batches rows on this device, to be recorded with what it gave."""
-    cpu = place.type == "cpu"
+    cpu, multiple = place.type == "cpu", padding_multiple(place)
+    rounded = "" if multiple == 1 else f", in multiples of {multiple}"
     return {
         "most_tokens": CPU_TOKENS if cpu else GPU_TOKENS,
-        "padded_to": "the batch's longest row" if cpu else f"the batch's longest row, in multiples of {GPU_MULTIPLE}",
+        "padded_to": f"the batch's longest row{rounded}",
         "device": place.type,
         "precision": precision,
         "tolerance": BATCH_TOLERANCE if precision == "fp32" else None,
@@ -83,7 +83,7 @@ def logits(model: torch.nn.Module, data: Encoded, place: torch.device, precision
     with torch.inference_mode():
         while waiting:
             chosen = waiting.pop()
-            batch = collate(data, chosen, place, GPU_MULTIPLE if place.type == "cuda" else 1)
+            batch = collate(data, chosen, place)
             try:
                 with autocast(place, precision):
                     output = model(**batch.inputs).logits

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ftbench.config.errors import FtbenchError
 from ftbench.training.batches import collate
 from ftbench.training.examples import Encoded
-from ftbench.training.inference import GPU_MULTIPLE, length_batches
+from ftbench.training.inference import length_batches
 from ftbench.training.models import language_model
 from ftbench.training.seeds import numpy_generator
 
@@ -129,7 +129,7 @@ def _of_batch(
     import numpy as np
     import torch
 
-    batch = collate(data, rows, place, GPU_MULTIPLE if place.type == "cuda" else 1)
+    batch = collate(data, rows, place)
     owner = torch.from_numpy(np.repeat(np.arange(len(rows)), [len(each) for each in wanted])).to(place)
     position = torch.from_numpy(np.concatenate(wanted)).to(place)
     ids = batch.inputs["input_ids"]

@@ -13,6 +13,7 @@ from ftbench.training.batches import Batch
 from ftbench.training.dropout import dropout_state
 from ftbench.training.job import Job
 from ftbench.training.memory import more_parts, split
+from ftbench.training.repeatable import accept_any_order, lacks_kernel
 from ftbench.training.seeds import seed_dropout
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Passes:
             self.numbers = {id(batch): processes.rank + index * processes.count for index, batch in enumerate(micro)}
             self.waiting = set(self.numbers)
             context.rows = rows = processes.total(sum(len(batch) for batch in micro))
-            exceeded: torch.OutOfMemoryError | None = None
+            failed: RuntimeError | None = None
             try:
                 if not micro:  # a short last batch has no rows for this process
                     loss = torch.zeros((), device=self.accelerator.device)
@@ -95,16 +96,21 @@ class Passes:
                     loss = self.owner.gradients(micro, partial(self.backward, rows=rows), context)
                 else:
                     loss = torch.stack([self.backward(batch, rows) for batch in micro]).sum()
-            except torch.OutOfMemoryError as error:
-                exceeded = error.with_traceback(None)  # the traceback holds what fills the memory
-            if exceeded is None:
+            except RuntimeError as error:
+                if not isinstance(error, torch.OutOfMemoryError) and not lacks_kernel(error):
+                    raise
+                failed = error.with_traceback(None)  # the traceback holds what fills the memory
+            if failed is None:
                 loss = processes.add(loss)
                 processes.add_gradients(context.model.parameters())
                 context.passes = 0
             for method in methods:
                 method.end_passes(context)
-            if exceeded is None:
+            if failed is None:
                 return rows, micro, loss
+            if not isinstance(failed, torch.OutOfMemoryError):
+                accept_any_order(self.job, failed)
+                continue
             largest = max(len(batch) for batch in whole)
             together = bool(self.owner) or processes.count > 1
-            self.parts = more_parts(self.parts, largest, self.job, together, exceeded)
+            self.parts = more_parts(self.parts, largest, self.job, together, failed)
