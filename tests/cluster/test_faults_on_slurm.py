@@ -151,12 +151,15 @@ def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_it
         assert len(too_small) >= 2
         running = slurm.queue("RUNNING")
         slurm.run("scancel", running[0])
-        slurm.run("scontrol", "update", f"JobId={running[1]}", "TimeLimit=1")
+        # a controller that crashes forgets what it was told last
+        until("the cancelled job in the accounts", lambda: states("CANCELLED"))
         slurm.stop("slurmctld")
         slurm.stop("slurmdbd")
         until("another step without controller", lambda: max(fresh.steps()) >= 6)
         slurm.start("slurmdbd")
         slurm.start("slurmctld")
+        limit = ("scontrol", "update", f"JobId={running[1]}", "TimeLimit=1")
+        until("the controller to take a limit", lambda: slurm.succeeds(*limit))
         until("the time limit", lambda: states("TIMEOUT"), 200)
         assert driver.poll() is None, fresh.told()
         until("both trainings again", lambda: len(slurm.queue("RUNNING")) == 2, 200)
