@@ -78,7 +78,8 @@ pytest: .venv/.development .venv/.browser
 # every method on a GPU, where there is one
 gpu: .venv/.development
 	@if [ -e /dev/nvidia0 ]; then \
-		FTBENCH_TEST_GPU=1 $(BIN)/pytest -n $(WORKERS) tests/test_on_gpu.py tests/test_conformance.py tests/test_memory.py; \
+		FTBENCH_TEST_GPU=1 $(BIN)/pytest -n $(WORKERS) tests/test_on_gpu.py tests/test_conformance.py tests/test_memory.py \
+			tests/test_resume.py tests/test_warm.py; \
 	else echo "no GPU on this machine: the tests on a GPU are skipped"; fi
 
 # what takes longer than a check may: kills, mutated configuration, the whole small study on a SLURM of this machine

