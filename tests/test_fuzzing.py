@@ -164,7 +164,7 @@ COLUMNS = st.dictionaries(
         st.lists(st.one_of(st.none(), st.text(max_size=8)), min_size=3, max_size=3),
         st.lists(st.integers(-1, 2), min_size=3, max_size=3),
         st.lists(st.floats(), min_size=3, max_size=3),
-        st.lists(st.lists(st.integers(), max_size=2), min_size=3, max_size=3),
+        st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=2), min_size=3, max_size=3),
         st.lists(st.binary(max_size=4), min_size=3, max_size=3),
     ),
     max_size=4,
