@@ -92,7 +92,7 @@ def test_a_step_that_does_not_fit_is_done_in_parts_and_learns_the_same() -> None
     assert np.allclose(*losses, atol=1e-3)
 
 
-def test_a_study_records_the_gpu_its_memory_and_its_precision(finished: Project) -> None:
+def test_a_study_records_the_gpu_and_its_memory(finished: Project) -> None:
     runs = pd.read_parquet(finished.results / "tables" / "runs.parquet")
     assert set(runs["device"]) == {torch.cuda.get_device_name()}
     assert (runs["peak_memory_bytes"] > 0).all()
