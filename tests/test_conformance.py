@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from placing import PLACE
+from placing import PLACE, fresh_accelerate
 from prior_rows import tiny_prior
 
 from ftbench.config.errors import FtbenchError
@@ -280,13 +280,8 @@ def test_what_a_method_asks_of_a_study_can_be_told_before_a_run(name: str) -> No
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_trains_in_bf16(name: str) -> None:
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(True)
-    try:
+    with fresh_accelerate():
         outcome = run(name, settings(precision="bf16"))
-    finally:
-        AcceleratorState._reset_state(True)
     assert outcome.precision == "bf16"
     assert all(np.isfinite(row["loss"]) for row in outcome.log)
 

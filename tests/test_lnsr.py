@@ -11,6 +11,7 @@ import pytest
 import torch
 from family_training import losses, padded_batch, trained
 from model_families import FAMILIES
+from placing import fresh_accelerate
 
 from ftbench.config.errors import FtbenchError
 from ftbench.config.study import Training
@@ -77,15 +78,10 @@ def term(model: torch.nn.Module, batch: Batch | None = None, step: int = 1, **co
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_noise_the_second_run_gives_the_same_states_dropout_included(family: str, precision: str) -> None:
     """Were masks of dropout or attention, positions or precision not the same, the squared distance would show it."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(True)
-    try:
+    with fresh_accelerate():
         plain = losses(trained(family, [], precision=precision))
         same = losses(trained(family, [Lnsr(Lnsr.Config(size=0.0, weight=1e6))], precision=precision))
         other = losses(trained(family, [Lnsr(Lnsr.Config(size=0.2, weight=1e6))], precision=precision, steps=1))
-    finally:
-        AcceleratorState._reset_state(True)
     assert same == plain
     assert other[0] > plain[0] + 1
 

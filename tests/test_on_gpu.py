@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from placing import PLACE
+from placing import PLACE, fresh_accelerate
 from project import Project
 from test_conformance import METHODS, prepared, settings
 from test_memory import without_dropout
@@ -26,24 +26,17 @@ ROW = 64 * 2**20  # bytes that a row takes in the test of too little memory
 
 
 @pytest.fixture(autouse=True)
-def fresh_accelerate() -> Iterator[None]:
-    """The library keeps device and precision of its first use for the whole process."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(True)
-    yield
-    AcceleratorState._reset_state(True)
+def fresh() -> Iterator[None]:
+    with fresh_accelerate():
+        yield
 
 
 def trained(name: str, place: torch.device) -> Outcome:
     """A run in single precision; dropout is off, because the two devices draw differently."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(True)
     job = without_dropout(name, place)
-    AcceleratorState._reset_state(True)  # an attack before the training has used it
     job.context.training = job.context.training.model_copy(update={"learning_rate": 5e-3})
-    return train(job)
+    with fresh_accelerate():
+        return train(job)
 
 
 @pytest.mark.parametrize("name", ALIKE)

@@ -12,7 +12,6 @@ from ftbench.config.errors import FtbenchError
 from ftbench.training.batches import Batch
 
 if TYPE_CHECKING:
-    import torch
 
     from ftbench.training.job import Job
 
@@ -34,7 +33,7 @@ def split(batch: Batch, parts: int) -> list[Batch]:
     ]
 
 
-def more_parts(parts: int, largest: int, job: Job, owned: bool, error: torch.OutOfMemoryError) -> int:
+def more_parts(parts: int, largest: int, job: Job, owned: bool, error: RuntimeError) -> int:
     """How many parts each micro-batch gets from now on; an error where `largest`, its rows, leave no choice."""
     import torch
 

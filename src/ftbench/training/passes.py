@@ -108,7 +108,7 @@ class Passes:
                 method.end_passes(context)
             if failed is None:
                 return rows, micro, loss
-            if not isinstance(failed, torch.OutOfMemoryError):
+            if lacks_kernel(failed):
                 accept_any_order(self.job, failed)
                 continue
             largest = max(len(batch) for batch in whole)
