@@ -12,7 +12,6 @@ from ftbench.config.errors import FtbenchError
 from ftbench.training.batches import Batch
 
 if TYPE_CHECKING:
-
     from ftbench.training.job import Job
 
 
