@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from pyarrow import parquet
 
 from ftbench.config.errors import FtbenchError
-from ftbench.tables.bulk import Bulk, read_many
+from ftbench.tables import bulk
+from ftbench.tables.bulk import Bulk, Reading, read_many
 from ftbench.tables.store import write_table
 
 
@@ -62,7 +64,11 @@ def test_all_files_together_are_one_table(files: dict[str, Path]) -> None:
     assert read_many("metrics", {}, "artifact_id").table.num_rows == 0
 
 
-def test_a_bad_file_is_refused_with_its_row_and_hides_no_other(files: dict[str, Path]) -> None:
+@pytest.mark.parametrize("at_a_time", [1, 2, 1000])
+def test_a_bad_file_is_refused_with_its_row_and_hides_no_other(
+    files: dict[str, Path], at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "_AT_A_TIME", at_a_time)
     twice = parquet.read_table(files["runs/a1"])
     rewrite(files["runs/a1"], pa.concat_tables([twice, twice]))
     low = parquet.read_table(files["runs/a2"]).to_pylist()
@@ -80,6 +86,19 @@ def test_a_bad_file_is_refused_with_its_row_and_hides_no_other(files: dict[str, 
     )
     assert "damaged" in found.refused["runs/a3"]
     assert "belongs to another artifact" in found.refused["runs/a4"]
+
+
+def test_of_some_artifacts_the_rows_come_in_the_order_asked_for(files: dict[str, Path]) -> None:
+    files["runs/a3"].write_bytes(b"no parquet")
+    files["runs/a4"].unlink()
+    with ThreadPoolExecutor(2) as threads:
+        reading = Reading("metrics", files, "artifact_id", threads)
+        some = reading.of(["runs/a7", "runs/a4", "runs/a1", "runs/none"])
+        rest = reading.of(["runs/a3", "runs/a0"])
+    assert some.table.column("artifact_id").to_pylist() == ["runs/a7", "runs/a7", "runs/a1", "runs/a1"]
+    assert some.table.column("metric").to_pylist() == ["accuracy", "nll"] * 2
+    assert (some.absent, some.refused, some.read) == ({"runs/a4", "runs/none"}, {}, 2)
+    assert (rest.absent, set(rest.refused), set(rest.stamps)) == (set(), {"runs/a3"}, {"runs/a0"})
 
 
 def test_files_of_an_older_schema_version_are_read_beside_newer_ones(files: dict[str, Path]) -> None:

@@ -94,6 +94,13 @@ def test_a_misspelt_key_is_told_with_its_path_and_the_nearest_key(tmp_path: Path
     assert f"Did you mean `{known}`?" in text
 
 
+def test_a_required_key_that_is_misspelt_is_one_problem(tmp_path: Path) -> None:
+    study = {"sedes" if key == "seeds" else key: value for key, value in STUDY.items()}
+    text = refusal(configured(tmp_path, study))
+    assert "key `sedes`: found a key that is not known. Did you mean `seeds`?" in text
+    assert "key `seeds`" not in text
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [

@@ -56,6 +56,8 @@ def method_lines(name: str) -> list[str]:
     lines += ["", "cost of a step against vanilla"]
     lines.append(f"  forward passes {cost.forward:g}, backward passes {cost.backward:g}")
     lines.append(f"  about {cost.time:.2f} times the time, a backward pass counted as two forward passes")
+    if cost.tokens:
+        lines.append(f"  every row is {cost.tokens} tokens longer, which comes on top")
     lines.append(f"  memory beyond vanilla: {cost.memory}")
     if reasons := list(alone(factory)):
         lines += ["", "refuses, at default settings of its own and of the training", *reasons]

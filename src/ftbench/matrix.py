@@ -242,6 +242,14 @@ def bases(study: Study) -> Iterator[Base]:
                 yield Base(task, model)
 
 
+def scored(study: Study) -> Iterator[Run | SoupCell | EnsembleCell | Base]:
+    """The artifacts that are scored on the evaluation sets."""
+    yield from runs(study)
+    yield from soups(study)
+    yield from ensembles(study)
+    yield from bases(study)
+
+
 def perturbed(study: Study) -> Iterator[Run | SoupCell]:
     """The artifacts that are predicted on perturbed texts: all that have weights and a head of their own."""
     if study.perturbations:

@@ -157,7 +157,10 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ[variable] = str(options.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if "torch" in sys.modules:  # a fork of the warm process: the variables were read before it
+        import pyarrow
+
         sys.modules["torch"].set_num_threads(options.threads)
+        pyarrow.set_cpu_count(options.threads)
     if options.stage not in ("fetch", "base"):  # the only stages that may touch the network
         os.environ["HF_HUB_OFFLINE"] = "1"
     # a scheduler's warning ends a stage like an interrupt unless the training loop asks to write first

@@ -1,4 +1,4 @@
-"""A process that has imported torch and transformers once and forks for each local job.
+"""A process that has imported torch, transformers and pandas once and forks for each local job.
 
 Importing them takes seconds, as long as many a small cell trains. The workflow starts this process when it
 starts jobs on its own machine; `ftbench.stage` hands its command line over and waits. A job behaves as if it
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "FTBENCH_WARM"  # `<allocation>:<socket>`, or `off`
-STAGES = ("upstream", "pretrain_samples", "finetune", "soup", "predict", "shift")
+# stages that may need the network, which this process is told to leave alone, or come while it still imports
+COLD = ("fetch", "base", "prepare", "split", "audit")
 HEADER = struct.Struct("!i")
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -66,7 +67,7 @@ def arrive(_: Path) -> None:
 def delegate(arguments: list[str]) -> int | None:
     """Run a stage's command line in a fork of the warm process; None where there is none for this job."""
     allocation, _, place = os.environ.get(VARIABLE, "").partition(":")
-    if not place or allocation != _allocation() or arguments[0] not in STAGES:
+    if not place or allocation != _allocation() or arguments[0] in COLD:
         return None
     connection = socket.socket(socket.AF_UNIX)
     try:
@@ -157,6 +158,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     import accelerate  # noqa: F401
+    import pandas  # noqa: F401, by pyarrow otherwise, in every job
     import pyarrow.parquet  # noqa: F401
     import safetensors.torch  # noqa: F401
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForMaskedLM  # noqa: F401

@@ -12,6 +12,7 @@ rule collect:
         PLAN.log("collect", "study"),
     conda:
         "../envs/ftbench.yaml"
+    threads: 2
     resources:
         **PLAN.resources("collect"),
     params:

@@ -33,10 +33,15 @@ def problem(
     return text
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that `word` was probably meant to be; null where none is close."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)), None)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence that suggests the known name closest to `word`, or lists what is known."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = closest(word, names)
     if close:
-        return f"Did you mean `{close[0]}`?"
+        return f"Did you mean `{close}`?"
     return f"Known: {', '.join(names)}." if names else "None is known."

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from ftbench.config.errors import FtbenchError, nearest, problem
+from ftbench.config.errors import FtbenchError, closest, nearest, problem
 
 # Names become folders and wildcards of the graph, so they hold no separator and no shell character.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
@@ -48,21 +48,29 @@ def validated(kind: type[Model], value: Any, file: str | Path, prefix: str = "")
 
 
 def problems(error: ValidationError, kind: type[BaseModel], file: str | Path, prefix: str = "") -> list[str]:
-    """The problems of a validation error, one line each, with suggestions for misspelt keys."""
-    lines = []
+    """The problems of a validation error, one line each, with suggestions for misspelt keys.
+
+    A key that is absent because it is misspelt is one problem.
+    """
+    lines: list[str] = []
+    absent: dict[str, str] = {}  # key to its line
+    misspelt: set[str] = set()
     for item in error.errors(include_url=False):
         whole = item["loc"]  # its last part is always a key, even one that looks like a branch
         location = [str(part) for place, part in enumerate(whole) if place == len(whole) - 1 or not _is_branch(part)]
         key = ".".join(([prefix] if prefix else []) + location)
         if item["type"] == "extra_forbidden" and location:
             known = _fields_at(kind, location[:-1])
+            misspelt.add(key.removesuffix(location[-1]) + (closest(location[-1], known) or ""))
             lines.append(problem(file=file, key=key, found="a key that is not known", fix=nearest(location[-1], known)))
         elif item["type"] == "missing":
-            lines.append(problem(file=file, key=key, found="nothing", expected="a value", fix="Add this key."))
+            absent[key] = problem(file=file, key=key, found="nothing", expected="a value", fix="Add this key.")
+            lines.append(absent[key])
         else:
             message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             lines.append(problem(file=file, key=key, found=_shown(item["input"]), expected=message))
-    return list(dict.fromkeys(lines))
+    explained = {absent[key] for key in misspelt & absent.keys()}
+    return [line for line in dict.fromkeys(lines) if line not in explained]
 
 
 def _shown(value: Any) -> str:

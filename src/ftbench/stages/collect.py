@@ -16,6 +16,8 @@ from ftbench import matrix
 from ftbench.config.strict import Strict
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ftbench.config.study import Study
     from ftbench.tables.scan import Scan
 
@@ -33,6 +35,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     The optional input `outdated` names results that are there but belong to older settings or inputs, as stage
     to cell to reason; they count as missing. A complete run of the workflow leaves none.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     import pyarrow as pa
 
     from ftbench.config.strict import validated
@@ -42,8 +46,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     from ftbench.stages.collect_calibration import write_calibration
     from ftbench.stages.collect_detection import write_detection
     from ftbench.stages.collect_prior import copy_samples, forgetting_rows
-    from ftbench.tables.bulk import read_many
-    from ftbench.tables.scan import Scan, json_object
+    from ftbench.tables.scan import NOT_RUN, Scan, json_object
     from ftbench.tables.store import empty, write_table
     from ftbench.tables.unavailable import unavailable
 
@@ -51,6 +54,13 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     outdated = json_object(inputs["outdated"]) if "outdated" in inputs else None
     places = StudyPaths(inputs["results"])
     scan = Scan(places, outdated=outdated or {}, unavailable=unavailable(places, study))
+    # the files of scores, by far the most, are read from here on while the rest is looked at
+    threads = ThreadPoolExecutor(pa.cpu_count())
+    metrics, calibration = (
+        scan.reading(name, [cell.artifact for cell in matrix.scored(study)], threads)
+        for name in ("metrics", "calibration")
+    )
+    threads.shutdown(wait=False)  # nothing more is given to them
     kept = ("paths", "barriers", "task_vectors", "overlap", "similarity", "perturbations")
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}
 
@@ -64,7 +74,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     rows["rehearsal_trace"] = []
     for tuned in matrix.tunings(study):
         rows["tuning"] += _tuning_rows(tuned, spec.study, scan)
-    runs = _run_rows(study, spec.study, scan, rows["rehearsal_trace"])
+    runs, run_table = _run_rows(study, spec.study, scan, rows["rehearsal_trace"])
     files = {row["run_id"]: scan.scores(row["run_id"], _waiting(row, "finetune")) for row in runs}
     for soup in matrix.soups(study):
         row, ingredients = _soup_rows(soup, spec.study, study.soups[soup.family].recipe, scan)
@@ -83,11 +93,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
             keep(name, scan.table(name, scan.places.path(pattern, **place), line.artifact, "path"))
     for base in matrix.bases(study):
         files[base.artifact] = scan.scores(base.artifact, None)
-    present = {artifact: file for artifact, file in files.items() if file is not None}
-    scores = read_many("metrics", present, "artifact_id", scan.places.read_before("metrics"))
-    for artifact, reason in scores.refused.items():
-        scan.absent(artifact, "score", reason)
-    scored = set(present) - set(scores.refused)
+    present = [artifact for artifact, file in files.items() if file is not None]
+    scores = metrics.of(present)
+    for artifact in present:
+        if artifact in scores.refused or artifact in scores.absent:  # absent: it came after the reading began
+            scan.absent(artifact, "score", scores.refused.get(artifact, NOT_RUN))
+    scored = set(present) - set(scores.refused) - scores.absent
     for cell in matrix.perturbed(study):
         keep("perturbations", scan.perturbed(cell.artifact, cell.artifact in scored))
     rows["forgetting"] = forgetting_rows(study, spec.study, scan, scored)
@@ -95,11 +106,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     rows["transfer"] = list(transfer_rows(study, spec.study, scan, outputs["attacks"]))
     print(f"{len(runs)} runs, scores of {len(present)} artifacts, of which {scores.read} were read now", flush=True)
 
-    write_table("runs", runs, outputs["runs"])
-    write_table("metrics", scan.ordered(scores.table, list(present)), outputs["metrics"])
+    write_table("runs", run_table, outputs["runs"])
+    write_table("metrics", scores.table, outputs["metrics"])
     scores.keep(outputs["metrics"])
     owners = [artifact for artifact in present if artifact in scored]
-    write_calibration(owners, scan, outputs["calibration"])
+    write_calibration(calibration.of(owners), owners, scan, outputs["calibration"])
     write_detection(study, scan, scored, outputs["detection"])
     for name, content in rows.items():
         write_table(name, content, outputs[name])
@@ -131,9 +142,11 @@ def _before_the_cells(study: Study, scan: Scan, keep: Any) -> None:
     scan.earlier_failures(names)
 
 
-def _run_rows(study: Study, name: str, scan: Scan, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for every run that the study asks for; `traces` gets the rehearsals of valid ones. All rows are checked
-    together, and one by one only where something is wrong."""
+def _run_rows(
+    study: Study, name: str, scan: Scan, traces: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], pa.Table]:
+    """One row for every run that the study asks for, and the table of them; `traces` gets the rehearsals of valid ones.
+    All rows are checked together, and one by one only where something is wrong."""
     from ftbench.config.errors import FtbenchError
     from ftbench.stages.collect_prior import trace_rows
     from ftbench.tables.schema import RUNS
@@ -147,18 +160,19 @@ def _run_rows(study: Study, name: str, scan: Scan, traces: list[dict[str, Any]])
         found.append((identity, file, scan.record(file, cell.artifact, "finetune", identity)))
     rows = [_row(columns, identity, record) for identity, _, record in found]
     try:
-        checked(RUNS.name, rows, scan.places.root)
+        table = checked(RUNS.name, rows, scan.places.root)
     except FtbenchError:
         rows = [
             _checked(RUNS.name, identity, record, cell=identity["run_id"], stage="finetune", file=file, scan=scan)
             for identity, file, record in found
         ]
+        table = checked(RUNS.name, rows, scan.places.root)
     for row, (identity, _, record) in zip(rows, found, strict=True):
         if row["status"] != "missing" and not isinstance(record, str):
             traces += trace_rows(record, identity)
         if row["status"] == "failed":
             scan.absent(row["run_id"], "finetune", f"training failed: {row.get('error') or 'no reason recorded'}")
-    return rows
+    return rows, table
 
 
 def _row(columns: frozenset[str], identity: Mapping[str, Any], record: dict[str, Any] | str) -> dict[str, Any]:

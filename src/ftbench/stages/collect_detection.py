@@ -35,7 +35,7 @@ def write_detection(study: Study, scan: Scan, scored: Collection[str], output: P
     found = read_many("detection", files, "artifact_id", scan.places.read_before("detection"))
     for artifact, reason in found.refused.items():
         scan.absent(artifact, "detect", reason)
-    write_table("detection", scan.ordered(found.table, list(files)), output)
+    write_table("detection", found.table, output)
     found.keep(output)
 
 

@@ -7,16 +7,17 @@ foreign becomes a row of the table `missing` instead of an error, so one bad cel
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import compute
 
 from ftbench.config.errors import FtbenchError
 from ftbench.paths import StudyPaths
+from ftbench.tables.bulk import Reading
 from ftbench.tables.store import read_table
 from ftbench.tables.unavailable import Unavailable
 
@@ -124,10 +125,10 @@ class Scan:
             "perturbations", self.places.path("perturbations", artifact=artifact), artifact, "score_perturbed"
         )
 
-    def ordered(self, table: pa.Table, artifacts: list[str]) -> pa.Table:
-        """Rows in the order of the artifacts, and within an artifact as they were written."""
-        place = compute.index_in(table.column("artifact_id"), value_set=pa.array(artifacts, pa.string()))
-        return table.take(pa.array(place.to_numpy().argsort(kind="stable")))
+    def reading(self, name: str, artifacts: Iterable[str], threads: Executor) -> Reading:
+        """The files of a table that these artifacts have, being read in `threads`."""
+        files = {artifact: self.places.path(name, artifact=artifact) for artifact in artifacts}
+        return Reading(name, files, "artifact_id", threads, self.places.read_before(name))
 
     def failures_below(self, cell: str) -> None:
         """Add the failures of the cells that a cell is made of: those whose name begins with its own."""

@@ -23,6 +23,9 @@ from ftbench.tables.schema import table as table_named
 from ftbench.tables.versions import readable, upgraded
 
 METADATA_KEY = b"ftbench"
+# rows from which compression, dictionaries and statistics pay: the files of single cells are smaller, there are
+# thousands of them, and each is opened much faster without
+_LARGE = 1000
 _AGAIN = "Delete the file and run the study again; the job that writes it then runs once more."
 
 
@@ -41,7 +44,11 @@ def write_table(
     arrow = checked(name, content, path)
     header = {**(metadata or {}), "schema_version": SCHEMA_VERSION, "table": name}
     text = json.dumps(header, sort_keys=True, ensure_ascii=False)
-    parquet.write_table(arrow.replace_schema_metadata({METADATA_KEY: text.encode()}), path, compression="zstd")
+    large = arrow.num_rows >= _LARGE
+    parquet.write_table(
+        arrow.replace_schema_metadata({METADATA_KEY: text.encode()}), path,
+        compression="zstd" if large else "none", use_dictionary=large, write_statistics=large,
+    )  # fmt: skip
 
 
 def checked(name: str, content: pa.Table | Iterable[Mapping[str, Any]], path: Path) -> pa.Table:
@@ -124,14 +131,14 @@ def _from_rows(declared: Table, rows: Iterable[Mapping[str, Any]], path: Path) -
     given = list(rows)
     known = set(declared.names)
     for row in given:
-        unknown = [name for name in row if name not in known]
-        if unknown:
-            raise FtbenchError(
-                problem(file=path, key=unknown[0], found="an unknown column", fix=nearest(unknown[0], known))
-            )
+        if not known.issuperset(row):
+            unknown = next(name for name in row if name not in known)
+            raise FtbenchError(problem(file=path, key=unknown, found="an unknown column", fix=nearest(unknown, known)))
     arrays = []
     for column in declared.columns:
-        values = [_value(column, row.get(column.name)) for row in given]
+        values = [row.get(column.name) for row in given]
+        if column.json or column.type == TIME:
+            values = [_value(column, value) for value in values]
         try:
             arrays.append(pa.array(values, type=column.type))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

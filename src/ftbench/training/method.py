@@ -78,16 +78,23 @@ class Cost:
     """Forward and backward passes per optimiser step relative to plain fine-tuning, and memory in words.
 
     A backward pass that needs gradients of activations alone, because the encoder's weights are frozen, is half of one.
+    `tokens` is how much longer every row becomes. All at the method's default settings.
     """
 
     forward: float = 1.0
     backward: float = 1.0
     memory: str = "none"
+    tokens: int = 0
 
     @property
     def time(self) -> float:
-        """The time of a step against plain fine-tuning, a backward pass counted as two forward passes."""
+        """The time of a step against plain fine-tuning, a backward pass counted as two forward passes; what longer rows
+        add comes on top, `time_of` has it."""
         return (self.forward + 2 * self.backward) / 3
+
+    def time_of(self, length: int) -> float:
+        """The same for rows of `length` tokens."""
+        return self.time * (length + self.tokens) / length
 
 
 class Method:
