@@ -2,8 +2,10 @@
 
 Each method trains in a process of its own; the parent lets them take one step each in turn, so that a noisy machine
 hits all alike, and every step is compared with vanilla's step of the same round. Weights and rows are random, which
-changes no time. The sizes are those of the small studies: what a method does with each weight costs a larger share of a
-smaller batch. Run by hand; only ratios within one run mean anything.
+changes no time. What a pass costs on this machine, where a backward pass need not take as long as two forward passes,
+is measured in the same rounds; a method's counts of passes times that are its prediction. The sizes are those of the
+small studies: what a method does with each weight costs a larger share of a smaller batch. Run by hand; only ratios
+within one run mean anything.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
 from materials import finish, table
-from random_training import numbered, random_model, random_prior, random_rows
+from random_training import numbered, pass_in_turns, random_model, random_prior, random_rows
+from taking_turns import Racer, another_turn, race
 
 NAME = "method_cost"
 PLANNED = 200  # steps that the methods are told of: stages that are shares of a run then last a few steps
@@ -67,14 +69,10 @@ def train_in_turns(name: str, pipe: Connection, options: argparse.Namespace) -> 
     from ftbench.training.method import Context
     from ftbench.training.weights import plain_state
 
-    begun, parent = [0.0, 0.0], os.getppid()
+    begun = [0.0, 0.0]
 
     def begin() -> None:
-        pipe.send("ready")
-        while not pipe.poll(5):  # siblings hold copies of the pipe, so a killed parent does not end it
-            if os.getppid() != parent:
-                raise EnoughStepsError
-        if not pipe.recv():
+        if not another_turn(pipe):
             raise EnoughStepsError
         begun[:] = time.perf_counter(), time.process_time()
 
@@ -118,58 +116,13 @@ def train_in_turns(name: str, pipe: Connection, options: argparse.Namespace) -> 
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-class Racer:
-    """A method's process, seen from the parent."""
-
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
-        self.name = name
-        self.pipe, theirs = get_context("fork").Pipe()
-        self.process = get_context("fork").Process(target=train_in_turns, args=(name, theirs, options))
-        self.process.start()
-        theirs.close()
-        self.times: list[tuple[float, float]] = []
-        self.failure: str | None = None
-        self.peak = 0.0
-        self._await_ready()
-
-    def _heard(self) -> Any:
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            return "its process ended without a word"
-
-    def _await_ready(self) -> None:
-        if (word := self._heard()) != "ready":
-            self.failure = str(word)
-
-    def step(self) -> None:
-        """Let it take one step."""
-        self.pipe.send(True)
-        word = self._heard()
-        if isinstance(word, tuple):
-            self.times.append(word)
-            self._await_ready()
-        else:
-            self.failure = str(word)
-
-    def stop(self) -> None:
-        """End its training and learn its peak memory."""
-        if self.failure is None:
-            self.pipe.send(False)
-            self.peak = float(self._heard())
-        self.process.join()
-
-
-def race(names: list[str], options: argparse.Namespace) -> list[Racer]:
-    """Let all of them take their steps in turn."""
-    racers = [Racer(name, options) for name in names]
-    for number in range(options.warmup + options.rounds):
-        for racer in racers if number % 2 == 0 else racers[::-1]:
-            if racer.failure is None:
-                racer.step()
-    for racer in racers:
-        racer.stop()
-    return racers
+def predicted(cost: Any, passes: Racer, plain: Racer, tokens: int) -> float:
+    """The ratio to vanilla that a method's count of passes says, each at its measured time; the rest as vanilla's."""
+    forward, backward, frozen = (statistics.median(one) for one in zip(*passes.times, strict=True))
+    whole = statistics.median(wall for wall, *_ in plain.times)
+    rest = max(0.0, whole - forward - backward)
+    counted = cost.forward * forward + cost.backward * backward + cost.frozen_backward * frozen
+    return float((counted * (tokens + cost.tokens) / tokens + rest) / (forward + backward + rest))
 
 
 def measure(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
@@ -178,35 +131,60 @@ def measure(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
+    shares = []
     for first in range(0, len(names), options.at_once):
-        plain, *racers = race([BASELINE, *names[first : first + options.at_once]], options)
-        if plain.failure is not None:
-            raise SystemExit(f"{BASELINE}: {plain.failure}")
+        passes = Racer("passes", options, pass_in_turns)
+        plain, *racers = [
+            Racer(name, options, train_in_turns) for name in [BASELINE, *names[first : first + options.at_once]]
+        ]
+        race([passes, plain, *racers], options)
+        for one in (passes, plain):
+            if one.failure is not None:
+                raise SystemExit(f"{one.name}: {one.failure}")
+        shares.append([statistics.median(one[part] / sum(one[:2]) for one in passes.times) for part in range(3)])
         failed |= {racer.name: racer.failure for racer in racers if racer.failure is not None}
         for racer in [racer for racer in [plain, *racers] if racer.failure is None]:
-            rounds = list(zip(racer.times, plain.times, strict=True))[options.warmup :]
-            ratios = [statistics.median(one[kind] / other[kind] for one, other in rounds) for kind in (0, 1)]
-            predicted = plugin("methods", racer.name).factory.cost.time_of(options.tokens)
+            pairs = list(zip(racer.times, plain.times, strict=True))
+            ratios = [statistics.median(one[kind] / other[kind] for one, other in pairs) for kind in (0, 1)]
+            cost = plugin("methods", racer.name).factory.cost
+            expected = predicted(cost, passes, plain, options.tokens)
             found[racer.name] = {
-                "seconds": statistics.median(one[0] for one, _ in rounds),
+                "seconds": statistics.median(wall for wall, *_ in racer.times),
                 "ratio": ratios[0],
                 "cpu_ratio": ratios[1],
-                "predicted": predicted,
-                "ratio_to_predicted": ratios[0] / predicted,
+                "declared": cost.time,
+                "predicted": expected,
+                "ratio_to_predicted": ratios[0] / expected,
                 "peak_mib": racer.peak,
                 "extra_mib": racer.peak - plain.peak,
             }
         print(f"{min(first + options.at_once, len(names))} of {len(names)} methods", flush=True)
-    return {"methods": found, "not_measured": failed}
+    names_of_shares = ("forward", "backward", "frozen_backward")
+    prices = {
+        name: statistics.mean(values) for name, values in zip(names_of_shares, zip(*shares, strict=True), strict=True)
+    }
+    return {"passes": prices, "methods": found, "not_measured": failed}
 
 
 def show(result: dict[str, Any]) -> None:
     """The table, dearest method first, and what could not be measured."""
-    keys = ("seconds", "ratio", "cpu_ratio", "predicted", "ratio_to_predicted", "peak_mib", "extra_mib")
+    keys = ("seconds", "ratio", "cpu_ratio", "declared", "predicted", "ratio_to_predicted", "peak_mib", "extra_mib")
     near = [one for one in result["methods"].values() if abs(one["ratio_to_predicted"] - 1) <= WITHIN]
     rows = sorted(result["methods"].items(), key=lambda item: -item[1]["ratio"])
-    header = ("method", "s a step", "x vanilla", "by cpu", "predicted", "x predicted", "peak MiB", "beyond vanilla")
+    header = (
+        "method",
+        "s a step",
+        "x vanilla",
+        "by cpu",
+        "declared",
+        "predicted",
+        "x predicted",
+        "peak MiB",
+        "beyond vanilla",
+    )
     print(table(header, [(name, *(one[key] for key in keys)) for name, one in rows]))
+    told = ", ".join(f"{name.replace('_', ' ')} {share:.2f}" for name, share in result["passes"].items())
+    print(f"shares of a forward and a backward pass: {told}")
     print(f"{len(near)} of {len(rows)} within {WITHIN:.0%} of what the passes predict")
     for name, reason in result["not_measured"].items():
         print(f"not measured: {name}: {reason}")

@@ -6,7 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
+
+from taking_turns import another_turn
 
 LABELS = 3
 
@@ -64,3 +69,46 @@ def random_prior(model: Any, options: argparse.Namespace) -> Any:
         same_labels=True, logits=generator.normal(size=(rows, LABELS)).astype(np.float32),
         aux={"label": [str(target) for target in pool.targets]},
     )  # fmt: skip
+
+
+def pass_in_turns(_: str, pipe: Connection, options: argparse.Namespace) -> None:
+    """One process of a race: seconds of a forward pass, a backward pass, and one through a frozen encoder."""
+    import torch
+
+    from ftbench.training.inference import autocast, device
+    from ftbench.training.layers import is_head
+    from ftbench.training.optimization import resolved_precision
+
+    torch.set_num_threads(options.threads)
+    place = device()
+    model = random_model(options).to(place).train()
+    rows = numbered(random_rows(options, options.batch_size))
+    inputs = {"input_ids": torch.tensor([row.tolist() for row in rows.ids], device=place)}
+    labels = torch.tensor(rows.targets, device=place)
+    lowest = next(model.parameters())
+    precision = resolved_precision(options.precision, place)
+
+    def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+        began = time.perf_counter()
+        result = call()
+        if place.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began, result
+
+    def loss() -> Any:
+        with autocast(place, precision):
+            return model(**inputs, labels=labels).loss
+
+    while another_turn(pipe):
+        forward, found = timed(loss)
+        backward, _ = timed(found.backward)
+        for key, parameter in model.named_parameters():
+            parameter.grad = None
+            parameter.requires_grad_(parameter is lowest or is_head(key, model))
+        found = loss()
+        lowest_alone, _ = timed(found.backward)
+        for parameter in model.parameters():
+            parameter.grad = None
+            parameter.requires_grad_(True)
+        pipe.send((forward, backward, lowest_alone))
+    pipe.send(0.0)

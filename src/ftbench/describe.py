@@ -54,7 +54,8 @@ def method_lines(name: str) -> list[str]:
     grid = [f"  {key}: {', '.join(map(str, values))}" for key, values in factory.search.items()]
     lines += grid or ["  none is given"]
     lines += ["", "cost of a step against vanilla"]
-    lines.append(f"  forward passes {cost.forward:g}, backward passes {cost.backward:g}")
+    passes = f"  forward passes {cost.forward:.3g}, backward passes {cost.backward:.3g}"
+    lines.append(passes + (f", and {cost.frozen_backward:.3g} through frozen weights" if cost.frozen_backward else ""))
     lines.append(f"  about {cost.time:.2f} times the time, a backward pass counted as two forward passes")
     if cost.tokens:
         lines.append(f"  every row is {cost.tokens} tokens longer, which comes on top")

@@ -40,7 +40,7 @@ class Bitfit(Method):
         "(`training.schedule: constant`, `warmup_share: 0`), 16 epochs, batch 8, rate 1e-3 and no decay",
         "parameters are found by what a layer computes, so that the partial variant exists beyond BERT's names",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of biases and head only")
+    cost = Cost(forward=1.0, backward=0.0, frozen_backward=1.0, memory="optimiser state of biases and head only")
     search = {"training.learning_rate": (1e-4, 4e-4, 7e-4, 1e-3)}  # commonly searched
 
     class Config(Strict):

@@ -23,5 +23,10 @@ class Dora(Lora):
         "the norm in the denominator is a constant for the gradient, as the paper proposes to save memory",
         *Lora.deviations,
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the low-rank matrices, lengths and the head")
+    cost = Cost(
+        forward=1.0,
+        backward=0.0,
+        frozen_backward=1.0,
+        memory="optimiser state of the low-rank matrices, lengths and the head",
+    )
     weight_decomposed = True

@@ -43,7 +43,10 @@ class Dsee(AdapterMethod):
         "the last checkpoint, or the best where the study keeps it (the paper: the best)",
     )
     cost = Cost(
-        forward=1.0, backward=1.0, memory="optimiser state of the updates and the head only; one bit per pruned weight"
+        forward=1.0,
+        backward=0.0,
+        frozen_backward=1.0,
+        memory="optimiser state of the updates and the head only; one bit per pruned weight",
     )
     search = {
         "settings.rank": (8, 16),

@@ -32,7 +32,9 @@ class HoulsbyAdapter(BottleneckMethod):
         "normalisation layers stay frozen (the paper trains those of the adapted blocks)",
         "behind the sublayer's dropout where it has one",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the adapters and the head only")
+    cost = Cost(
+        forward=1.0, backward=0.0, frozen_backward=1.0, memory="optimiser state of the adapters and the head only"
+    )
     search = {
         "settings.reduction": (2, 16, 64),
         "training.learning_rate": (1e-4, 3e-4, 1e-3),

@@ -38,7 +38,9 @@ class Ia3(AdapterMethod):
         "`output.dense` means both output layers of a BERT block",
         "the pooler trains with the classifier (`train_pooler: false` leaves it frozen, as the library does for BERT)",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the vectors and the head only")
+    cost = Cost(
+        forward=1.0, backward=0.0, frozen_backward=1.0, memory="optimiser state of the vectors and the head only"
+    )
     search = {"training.learning_rate": (1e-3, 3e-3, 1e-2)}
 
     class Config(AdapterMethod.Config):

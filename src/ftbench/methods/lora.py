@@ -46,7 +46,12 @@ class Lora(AdapterMethod):
         "where one matrix computes query, key and value (GPT-2, ModernBERT), the sum goes beside all of it",
         "decay acts on A and B each, not on their product",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the low-rank matrices and the head only")
+    cost = Cost(
+        forward=1.0,
+        backward=0.0,
+        frozen_backward=1.0,
+        memory="optimiser state of the low-rank matrices and the head only",
+    )
     search = {
         "settings.rank": (4, 8, 16),
         "training.learning_rate": (1e-4, 2e-4, 4e-4, 5e-4, 1e-3),

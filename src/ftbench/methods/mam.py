@@ -36,7 +36,9 @@ class Mam(AdapterMethod):
         "no dropout inside the adapter",
         "only the prefixes of the layers there are (the released code adds two networks that encoders never use)",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of prefixes, adapters and the head only")
+    cost = Cost(
+        forward=1.0, backward=0.0, frozen_backward=1.0, memory="optimiser state of prefixes, adapters and the head only"
+    )
     search = {
         "settings.virtual_tokens": (16, 30),
         "settings.bottleneck": (16, 64, 512),

@@ -31,7 +31,9 @@ class ParallelAdapter(BottleneckMethod):
         "no dropout inside the bottleneck",
         "the head trains (the released code freezes even a new one)",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the adapters and the head only")
+    cost = Cost(
+        forward=1.0, backward=0.0, frozen_backward=1.0, memory="optimiser state of the adapters and the head only"
+    )
     search = {
         "settings.reduction": (2, 16, 64),
         "settings.scale": (1.0, 2.0, 4.0),

@@ -30,7 +30,9 @@ class PfeifferAdapter(BottleneckMethod):
         "U starts at zero, so that the first pass is that of the base model (`init: normal`: N(0, 0.02) for both)",
         "in blocks that normalise before their sublayers (GPT-2, Llama, ModernBERT) the adapter reads f itself",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the adapters and the head only")
+    cost = Cost(
+        forward=1.0, backward=0.0, frozen_backward=1.0, memory="optimiser state of the adapters and the head only"
+    )
     search = {
         "settings.reduction": (2, 16, 64),
         "training.learning_rate": (1e-4, 3e-4, 1e-3),

@@ -35,7 +35,9 @@ class PrefixTuning(AdapterMethod):
         "`start: zero` is not neutral either: zero keys still take attention",
         "the pooler trains with the classifier (`train_pooler: false` leaves it frozen, as the library does for BERT)",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the prefixes and the head only")
+    cost = Cost(
+        forward=1.0, backward=0.0, frozen_backward=1.0, memory="optimiser state of the prefixes and the head only"
+    )
     search = {
         "settings.virtual_tokens": (10, 20, 50, 100, 200),
         "training.learning_rate": (5e-5, 5e-4, 5e-3, 1e-2),

@@ -37,7 +37,13 @@ class PromptTuning(AdapterMethod):
         "a new head is trained instead of verbalised labels",
         "AdamW with the run's schedule, where the paper uses Adafactor",
     )
-    cost = Cost(forward=1.0, backward=0.5, memory="optimiser state of the vectors and the head only", tokens=20)
+    cost = Cost(
+        forward=1.0,
+        backward=0.0,
+        frozen_backward=1.0,
+        memory="optimiser state of the vectors and the head only",
+        tokens=20,
+    )
     search = {
         "settings.virtual_tokens": (5, 20, 50, 100),
         "training.learning_rate": (1e-3, 1e-2, 3e-2, 0.3),

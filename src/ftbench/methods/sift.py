@@ -41,7 +41,13 @@ class Sift(Method):
         "weight decay acts on the selected entries (void in the released code)",
         "a step's full gradient of each selected tensor exists until it is cut",
     )
-    cost = Cost(forward=1.0, backward=1.0, memory="optimiser state of the selected entries and the head only")
+    # gradients of the attention's weights, a third of a block's
+    cost = Cost(
+        forward=1.0,
+        backward=1 / 3,
+        frozen_backward=2 / 3,
+        memory="optimiser state of the selected entries and the head",
+    )
     search = {"training.learning_rate": (5e-5, 7e-5, 8e-5)}  # of the released scripts
     selects_entries = True
     needs_initial = True

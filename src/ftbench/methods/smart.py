@@ -51,7 +51,9 @@ class Smart(Method):
         "padding is perturbed, the inner objective is 2 sum p (logit p - logit q) with detached logits, and each "
         "direction of the outer KL detaches its target",
     )
-    cost = Cost(forward=4.0, backward=2.5, memory="the activations of two passes and a copy of the weights")
+    cost = Cost(
+        forward=4.0, backward=2.0, frozen_backward=1.0, memory="the activations of two passes and a copy of the weights"
+    )
     search = {  # commonly searched; the paper's own grid was not at hand
         "settings.weight": (1.0, 3.0, 5.0),
         "training.learning_rate": (1e-5, 2e-5, 3e-5, 5e-5),

@@ -77,24 +77,21 @@ class PriorFacts:
 class Cost:
     """Forward and backward passes per optimiser step relative to plain fine-tuning, and memory in words.
 
-    A backward pass that needs gradients of activations alone, because the encoder's weights are frozen, is half of one.
-    `tokens` is how much longer every row becomes. All at the method's default settings.
+    `frozen_backward` counts backward passes that need no gradients of the encoder's weights, only of activations, about
+    half of one. `tokens` is how much longer every row becomes. All at the method's default settings.
     """
 
     forward: float = 1.0
     backward: float = 1.0
     memory: str = "none"
+    frozen_backward: float = 0.0
     tokens: int = 0
 
     @property
     def time(self) -> float:
-        """The time of a step against plain fine-tuning, a backward pass counted as two forward passes; what longer rows
-        add comes on top, `time_of` has it."""
-        return (self.forward + 2 * self.backward) / 3
-
-    def time_of(self, length: int) -> float:
-        """The same for rows of `length` tokens."""
-        return self.time * (length + self.tokens) / length
+        """The time of a step against plain fine-tuning, with a backward pass counted as two forward passes, one through
+        frozen weights as one; what longer rows add comes on top."""
+        return (self.forward + 2 * self.backward + self.frozen_backward) / 3
 
 
 class Method:
