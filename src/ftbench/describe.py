@@ -56,7 +56,9 @@ def method_lines(name: str) -> list[str]:
     lines += ["", "cost of a step against vanilla"]
     passes = f"  forward passes {cost.forward:.3g}, backward passes {cost.backward:.3g}"
     lines.append(passes + (f", and {cost.frozen_backward:.3g} through frozen weights" if cost.frozen_backward else ""))
-    lines.append(f"  about {cost.time:.2f} times the time, a backward pass counted as two forward passes")
+    rule = "a backward pass counted as two forward passes"
+    rule += ", one through frozen weights as one" if cost.frozen_backward else ""
+    lines.append(f"  about {cost.time:.2f} times the time, {rule}")
     if cost.tokens:
         lines.append(f"  every row is {cost.tokens} tokens longer, which comes on top")
     lines.append(f"  memory beyond vanilla: {cost.memory}")
