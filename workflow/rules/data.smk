@@ -98,6 +98,7 @@ rule shift:
         similarity=PLAN.pattern("similarity"),
     log:
         PLAN.log("shift", "{task}"),
+    priority: 10
     conda:
         "../envs/ftbench.yaml"
     resources:

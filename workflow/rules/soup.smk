@@ -11,6 +11,7 @@ rule soup:
         record=PLAN.pattern("recipe"),
     log:
         PLAN.log("soup", SOUP),
+    priority: 5
     conda:
         "../envs/ftbench.yaml"
     resources:

@@ -23,7 +23,8 @@ rule base:
         " --outputs snapshot={params.snapshot} record={output.record} > {log} 2>&1"
 
 
-# One run: task, model, method, variant, seed.
+# One run: task, model, method, variant, seed. Trainings go first: what waits for them is shorter and fills the cores at
+# the end, where a training that came late would run alone.
 rule finetune:
     input:
         unpack(PLAN.inputs("finetune")),
@@ -33,6 +34,7 @@ rule finetune:
         record=PLAN.pattern("run"),
     log:
         PLAN.log("finetune", RUN),
+    priority: 10
     conda:
         "../envs/ftbench.yaml"
     threads: PLAN.threads("finetune")
@@ -57,6 +59,7 @@ rule trial:
         record=PLAN.pattern("trial"),
     log:
         PLAN.log("finetune", TRIAL),
+    priority: 10
     conda:
         "../envs/ftbench.yaml"
     threads: PLAN.threads("trial")
