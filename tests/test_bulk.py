@@ -101,6 +101,15 @@ def test_of_some_artifacts_the_rows_come_in_the_order_asked_for(files: dict[str,
     assert (rest.absent, set(rest.refused), set(rest.stamps)) == (set(), {"runs/a3"}, {"runs/a0"})
 
 
+def test_what_is_known_of_an_artifact_is_not_read_from_its_file(files: dict[str, Path]) -> None:
+    known = pa.table({"method": [f"method {number}" for number in range(9)], "seed": pa.array([*range(8), None])})
+    with ThreadPoolExecutor(2) as threads:
+        found = Reading("metrics", files, "artifact_id", threads, known=known).of(["runs/a8", "runs/a2"]).table
+    assert found.column("method").to_pylist() == ["method 8", "method 8", "method 2", "method 2"]
+    assert found.column("seed").to_pylist() == [None, None, 2, 2]
+    assert found.column("value").to_pylist() == [0.75, 8.0, 0.75, 2.0]
+
+
 def test_files_of_an_older_schema_version_are_read_beside_newer_ones(files: dict[str, Path]) -> None:
     table = parquet.read_table(files["runs/a0"])
     rewrite(files["runs/a0"], table.replace_schema_metadata({b"ftbench": b'{"schema_version": 1}'}))

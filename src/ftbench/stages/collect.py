@@ -56,10 +56,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> 
     scan = Scan(places, outdated=outdated or {}, unavailable=unavailable(places, study))
     # the files of scores, by far the most, are read from here on while the rest is looked at
     threads = ThreadPoolExecutor(pa.cpu_count())
-    metrics, calibration = (
-        scan.reading(name, [cell.artifact for cell in matrix.scored(study)], threads)
-        for name in ("metrics", "calibration")
-    )
+    artifacts = {cell.artifact: {"study": spec.study, **matrix.identity(cell)} for cell in matrix.scored(study)}
+    metrics, calibration = (scan.reading(name, artifacts, threads) for name in ("metrics", "calibration"))
     threads.shutdown(wait=False)  # nothing more is given to them
     kept = ("paths", "barriers", "task_vectors", "overlap", "similarity", "perturbations")
     tables: dict[str, list[pa.Table]] = {name: [empty(name)] for name in kept}

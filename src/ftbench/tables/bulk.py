@@ -59,27 +59,31 @@ class Bulk:
 class Reading:
     """The table `name` being read in `threads` from one file for each artifact, if it is there.
 
-    Every row's column `owner` has to be its file's artifact. `memory` is a file in which `Bulk.keep` leaves what was
-    read, with size, time and inode of each file beside it; unchanged files are then taken from it the next time.
-    Deleting it loses nothing but time.
+    Every row's column `owner` has to be its file's artifact. `known` has columns that are equal in all rows of an
+    artifact, one row an artifact in the order of `files`; these are not read. `memory` is a file in which `Bulk.keep`
+    leaves what was read, with size, time and inode of each file beside it; unchanged files are then taken from it the
+    next time. Deleting it loses nothing but time.
     """
 
     def __init__(
-        self, name: str, files: Mapping[str, Path], owner: str, threads: Executor, memory: Path | None = None
-    ) -> None:
+        self, name: str, files: Mapping[str, Path], owner: str, threads: Executor, memory: Path | None = None,
+        known: pa.Table | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.owner, self.memory = name, owner, memory
         stamps = {artifact: _stamp(path) for artifact, path in files.items()}
         self.stamps = {artifact: stamp for artifact, stamp in stamps.items() if stamp is not None}
-        self.known, old = _remembered(name, memory, self.stamps, owner) if memory else (empty(name), set())
+        self.unchanged, old = _remembered(name, memory, self.stamps, owner) if memory else (empty(name), set())
         fresh = [(artifact, files[artifact]) for artifact in self.stamps if artifact not in old]
         self.fresh = {artifact for artifact, _ in fresh}
         self.refused: dict[str, str] = {}
         parts = (fresh[first : first + _AT_A_TIME] for first in range(0, len(fresh), _AT_A_TIME))
-        self.parts = [threads.submit(_read, name, part, owner, self.refused) for part in parts]
+        columns = {} if known is None else {column: known.column(column) for column in known.column_names}
+        known = pa.table({**columns, owner: pa.array(list(files), pa.string())})
+        self.parts = [threads.submit(_read, name, part, known, self.refused) for part in parts]
 
     def of(self, artifacts: Collection[str]) -> Bulk:
         """What was found for these artifacts, in their order, and within an artifact as it was written; waits."""
-        table = pa.concat_tables([self.known, *(part.result() for part in self.parts)])
+        table = pa.concat_tables([self.unchanged, *(part.result() for part in self.parts)])
         place = compute.index_in(table.column(self.owner), value_set=pa.array(artifacts, pa.string()))
         order = place.fill_null(-1).to_numpy().argsort(kind="stable")[place.null_count :]
         wanted = set(artifacts)
@@ -107,16 +111,17 @@ def _stamp(path: Path) -> str | None:
     return f"{about.st_mtime_ns}-{about.st_size}-{about.st_ino}"
 
 
-def _read(name: str, files: list[tuple[str, Path]], owner: str, refused: dict[str, str]) -> pa.Table:
-    """Rows of these files in the declared shape; what cannot be read is noted in `refused`."""
+def _read(name: str, files: list[tuple[str, Path]], known: pa.Table, refused: dict[str, str]) -> pa.Table:
+    """Rows of these files in the declared shape; what cannot be read is noted in `refused`. The last column of `known`
+    holds the artifacts, the others what is known of them."""
     if len(files) > 1:
         try:
-            return _together(name, files, owner)
+            return _together(name, files, known)
         except (FtbenchError, pa.ArrowException, OSError):
             middle = len(files) // 2
-            halves = [_read(name, part, owner, refused) for part in (files[:middle], files[middle:])]
+            halves = [_read(name, part, known, refused) for part in (files[:middle], files[middle:])]
             return pa.concat_tables(halves)
-    artifact, path = files[0]
+    (artifact, path), owner = files[0], known.column_names[-1]
     try:
         table = read_table(name, path).replace_schema_metadata(None)
         strange = [value for value in table.column(owner).unique().to_pylist() if value != artifact]
@@ -131,12 +136,14 @@ def _read(name: str, files: list[tuple[str, Path]], owner: str, refused: dict[st
         return empty(name)
 
 
-def _together(name: str, files: list[tuple[str, Path]], owner: str) -> pa.Table:
+def _together(name: str, files: list[tuple[str, Path]], known: pa.Table) -> pa.Table:
     """Many files at once; any problem with any of them raises."""
     import duckdb
 
+    *constant, owner = known.column_names
+    declared = table_named(name)
+    asked = f"* exclude ({', '.join(constant)})" if constant else "*"
     paths = [str(path) for _, path in files]
-    artifacts = pa.table({_FILE: pa.array(paths), "expected": pa.array([artifact for artifact, _ in files])})
     with duckdb.connect(config={"threads": 1}) as connection:
         try:
             connection.execute("set parquet_metadata_cache = true")  # both queries read the same footers
@@ -145,7 +152,7 @@ def _together(name: str, files: list[tuple[str, Path]], owner: str) -> pa.Table:
             ).fetchall()
             versions = {json.loads(value)["schema_version"] for (value,) in headers}
             relation = connection.sql(
-                f"select * from read_parquet($files, filename = '{_FILE}')",  # noqa: S608 (a constant of this file)
+                f"select {asked} from read_parquet($files, filename = '{_FILE}')",  # noqa: S608 (our own names)
                 params={"files": paths},
             )
             table = relation.to_arrow_table()
@@ -153,10 +160,16 @@ def _together(name: str, files: list[tuple[str, Path]], owner: str) -> pa.Table:
             raise FtbenchError(str(error)) from None
     if versions != {SCHEMA_VERSION}:
         raise FtbenchError("files of several schema versions")
-    expected = artifacts.column("expected").take(compute.index_in(table.column(_FILE), artifacts.column(_FILE)))
-    declared = table_named(name)
-    rows = in_shape(declared, table.drop_columns([_FILE]), files[0][1]).replace_schema_metadata(None)
-    if compute.any(compute.not_equal(rows.column(owner), expected)).as_py() or problems(declared, rows):
+    artifacts = pa.array([artifact for artifact, _ in files], pa.string())
+    expected = artifacts.take(compute.index_in(table.column(_FILE), pa.array(paths)).combine_chunks())
+    if compute.any(compute.not_equal(table.column(owner), expected)).as_py():
+        raise FtbenchError("a file of another artifact")
+    place = compute.index_in(expected, known.column(owner).combine_chunks())
+    table = table.drop_columns([_FILE])
+    for column in constant:
+        table = table.append_column(column, known.column(column).take(place))
+    rows = in_shape(declared, table, files[0][1]).replace_schema_metadata(None)
+    if problems(declared, rows):
         raise FtbenchError("a file that is not valid")
     return rows
 

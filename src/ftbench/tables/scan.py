@@ -7,7 +7,7 @@ foreign becomes a row of the table `missing` instead of an error, so one bad cel
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 from ftbench.config.errors import FtbenchError
 from ftbench.paths import StudyPaths
 from ftbench.tables.bulk import Reading
+from ftbench.tables.schema import table as table_named
 from ftbench.tables.store import read_table
 from ftbench.tables.unavailable import Unavailable
 
@@ -125,10 +126,16 @@ class Scan:
             "perturbations", self.places.path("perturbations", artifact=artifact), artifact, "score_perturbed"
         )
 
-    def reading(self, name: str, artifacts: Iterable[str], threads: Executor) -> Reading:
-        """The files of a table that these artifacts have, being read in `threads`."""
+    def reading(self, name: str, artifacts: Mapping[str, Mapping[str, Any]], threads: Executor) -> Reading:
+        """The files of a table that these artifacts have, being read in `threads`; with each artifact the columns that
+        are known of it."""
+        declared = table_named(name)
+        names = next(iter(artifacts.values()), {})
+        known = pa.table(
+            {key: pa.array([one[key] for one in artifacts.values()], declared.column(key).type) for key in names}
+        )
         files = {artifact: self.places.path(name, artifact=artifact) for artifact in artifacts}
-        return Reading(name, files, "artifact_id", threads, self.places.read_before(name))
+        return Reading(name, files, "artifact_id", threads, self.places.read_before(name), known)
 
     def failures_below(self, cell: str) -> None:
         """Add the failures of the cells that a cell is made of: those whose name begins with its own."""
