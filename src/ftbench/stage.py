@@ -30,7 +30,6 @@ from typing import IO, Any
 
 from ftbench import finished, made, provenance
 from ftbench.config.errors import FtbenchError, nearest
-from ftbench.config.strict import validated
 from ftbench.driver import follow, scheduled
 from ftbench.outputs import Outputs, Stopped
 from ftbench.warm import delegate
@@ -87,6 +86,8 @@ def execute(
     With `keep`, the result is also kept for the same job, should the workflow lose it, and taken over from there;
     the answer says whether it was computed.
     """
+    from ftbench.config.strict import validated  # not needed where the warm process runs the job
+
     if importlib.util.find_spec(f"ftbench.stages.{name}") is None:
         known = [item.name for item in pkgutil.iter_modules(importlib.import_module("ftbench.stages").__path__)]
         raise FtbenchError(f"unknown stage `{name}`. {nearest(name, known)}")

@@ -160,6 +160,7 @@ def main() -> None:
     import accelerate  # noqa: F401
     import pandas  # noqa: F401, by pyarrow otherwise, in every job
     import pyarrow.parquet  # noqa: F401
+    import pydantic  # noqa: F401
     import safetensors.torch  # noqa: F401
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForMaskedLM  # noqa: F401
 
