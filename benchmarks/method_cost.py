@@ -159,10 +159,8 @@ def measure(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
                 "extra_mib": racer.peak - plain.peak,
             }
         print(f"{min(first + options.at_once, len(names))} of {len(names)} methods", flush=True)
-    names_of_shares = ("forward", "backward", "frozen_backward")
-    prices = {
-        name: statistics.mean(values) for name, values in zip(names_of_shares, zip(*shares, strict=True), strict=True)
-    }
+    means = map(statistics.mean, zip(*shares, strict=True))
+    prices = dict(zip(("forward", "backward", "frozen_backward"), means, strict=True))
     return {"passes": prices, "methods": found, "not_measured": failed}
 
 

@@ -79,7 +79,7 @@ class Reading:
         parts = (fresh[first : first + _AT_A_TIME] for first in range(0, len(fresh), _AT_A_TIME))
         columns = {} if known is None else {column: known.column(column) for column in known.column_names}
         known = pa.table({**columns, owner: pa.array(list(files), pa.string())})
-        self.parts = [threads.submit(_read, name, part, known, self.refused) for part in parts]
+        self.parts = [threads.submit(_read, name, part, owner, known, self.refused) for part in parts]
 
     def of(self, artifacts: Collection[str]) -> Bulk:
         """What was found for these artifacts, in their order, and within an artifact as it was written; waits."""
@@ -111,17 +111,16 @@ def _stamp(path: Path) -> str | None:
     return f"{about.st_mtime_ns}-{about.st_size}-{about.st_ino}"
 
 
-def _read(name: str, files: list[tuple[str, Path]], known: pa.Table, refused: dict[str, str]) -> pa.Table:
-    """Rows of these files in the declared shape; what cannot be read is noted in `refused`. The last column of `known`
-    holds the artifacts, the others what is known of them."""
+def _read(name: str, files: list[tuple[str, Path]], owner: str, known: pa.Table, refused: dict[str, str]) -> pa.Table:
+    """Rows of these files in the declared shape; what cannot be read is noted in `refused`."""
     if len(files) > 1:
         try:
-            return _together(name, files, known)
+            return _together(name, files, owner, known)
         except (FtbenchError, pa.ArrowException, OSError):
             middle = len(files) // 2
-            halves = [_read(name, part, known, refused) for part in (files[:middle], files[middle:])]
+            halves = [_read(name, part, owner, known, refused) for part in (files[:middle], files[middle:])]
             return pa.concat_tables(halves)
-    (artifact, path), owner = files[0], known.column_names[-1]
+    artifact, path = files[0]
     try:
         table = read_table(name, path).replace_schema_metadata(None)
         strange = [value for value in table.column(owner).unique().to_pylist() if value != artifact]
@@ -136,12 +135,11 @@ def _read(name: str, files: list[tuple[str, Path]], known: pa.Table, refused: di
         return empty(name)
 
 
-def _together(name: str, files: list[tuple[str, Path]], known: pa.Table) -> pa.Table:
+def _together(name: str, files: list[tuple[str, Path]], owner: str, known: pa.Table) -> pa.Table:
     """Many files at once; any problem with any of them raises."""
     import duckdb
 
-    *constant, owner = known.column_names
-    declared = table_named(name)
+    declared, constant = table_named(name), [column for column in known.column_names if column != owner]
     asked = f"* exclude ({', '.join(constant)})" if constant else "*"
     paths = [str(path) for _, path in files]
     with duckdb.connect(config={"threads": 1}) as connection:
