@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import stat
 import subprocess
@@ -13,6 +14,8 @@ import psutil
 import pytest
 from project import Project
 from training_job import PATIENCE, TrainingJob, alive, wait_for, warm_driver
+
+from ftbench.warm import READY, in_place
 
 Driver = tuple[subprocess.Popen[str], str]
 
@@ -56,6 +59,20 @@ def test_a_killed_command_takes_its_job_along(finished: Project, tmp_path: Path,
     command.kill()
     command.wait()
     wait_for("the end of the job", lambda: not alive(training), 10)
+
+
+def test_what_needs_the_hub_or_is_light_before_the_process_is_ready_runs_in_place(tmp_path: Path) -> None:
+    def where(stage: str, hub: object = None) -> str:
+        line = [stage, "--cell", "snli", "--spec", json.dumps({"hub": hub, "local": []}), "--outputs", "a=b"]
+        return "in place" if in_place(line, tmp_path / "socket") else "warm"
+
+    hub = {"repository": "some/rows", "revision": "0" * 40}
+    stages = ("fetch", "base", "prepare", "split", "audit", "finetune", "predict")
+    before = {stage: where(stage) for stage in stages}
+    (tmp_path / READY).touch()
+    assert {stage for stage in stages if before[stage] == "in place"} == {"fetch", "prepare", "split", "audit"}
+    assert {where(stage) for stage in stages} == {"warm"}
+    assert {where(stage, hub) for stage in ("fetch", "base")} == {"in place"}
 
 
 @pytest.mark.parametrize("end", ["regular", "killed"])

@@ -8,6 +8,7 @@ machine or allocation run in place. The process itself never touches a GPU: a fo
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -24,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "FTBENCH_WARM"  # `<allocation>:<socket>`, or `off`
-# stages that may need the network, which this process is told to leave alone, or come while it still imports
-COLD = ("fetch", "base", "prepare", "split", "audit")
+LIGHT = ("fetch", "prepare", "split", "audit")  # they start faster by themselves than this process imports
+READY = "ready"  # the file beside the socket that is there once it has
 HEADER = struct.Struct("!i")
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -64,10 +65,18 @@ def arrive(_: Path) -> None:
         start()
 
 
+def in_place(arguments: list[str], place: Path) -> bool:
+    """Whether a job is none for the warm process with that socket: it needs the network, which that is told to leave
+    alone, or would wait for it longer than it takes."""
+    if arguments[0] in ("fetch", "base") and json.loads(arguments[arguments.index("--spec") + 1]).get("hub"):
+        return True
+    return arguments[0] in LIGHT and not place.with_name(READY).exists()
+
+
 def delegate(arguments: list[str]) -> int | None:
     """Run a stage's command line in a fork of the warm process; None where there is none for this job."""
     allocation, _, place = os.environ.get(VARIABLE, "").partition(":")
-    if not place or allocation != _allocation() or arguments[0] in COLD:
+    if not place or allocation != _allocation() or in_place(arguments, Path(place)):
         return None
     connection = socket.socket(socket.AF_UNIX)
     try:
@@ -157,13 +166,23 @@ def main() -> None:
     descriptor, parent, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    # what is imported are a million objects that all stay: looking for garbage among them takes as long as importing
+    # a part of them, now and in every job, and would copy their pages there
+    gc.disable()
     import accelerate  # noqa: F401
     import pandas  # noqa: F401, by pyarrow otherwise, in every job
+    import pyarrow.dataset
     import pyarrow.parquet  # noqa: F401
-    import pydantic  # noqa: F401
     import safetensors.torch  # noqa: F401
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForMaskedLM  # noqa: F401
 
+    import ftbench.stages.finetune
+    import ftbench.tables.store
+    import ftbench.training.fit  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
+    Path(folder, READY).touch()
     try:
         serve(socket.socket(fileno=descriptor), parent)
     finally:

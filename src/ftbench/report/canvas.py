@@ -97,4 +97,5 @@ class Canvas:
                 # without the version of the library or the time in it, equal tables give equal bytes
                 quiet = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
                 self.figure.savefig(file, format=kind, metadata=quiet)
+                self.figure.set_layout_engine("none")  # the panels stay where the first file has them
         return self.silent < self.drawn
