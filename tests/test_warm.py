@@ -75,6 +75,13 @@ def test_what_needs_the_hub_or_is_light_before_the_process_is_ready_runs_in_plac
     assert {where(stage, hub) for stage in ("fetch", "base")} == {"in place"}
 
 
+def test_the_process_that_forks_has_a_single_thread(driver: Driver) -> None:
+    ready = socket_of(driver[1]).with_name(READY)
+    wait_for("the warm process", ready.exists, PATIENCE)
+    (kept,) = psutil.Process(driver[0].pid).children()
+    assert kept.num_threads() == 1
+
+
 @pytest.mark.parametrize("end", ["regular", "killed"])
 def test_the_socket_is_private_and_goes_with_the_workflow(finished: Project, end: str) -> None:
     with warm_driver(finished) as (process, found):

@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # a process that forks has one thread, pyarrow's allocator none
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # imports that ask for a GPU are answered without starting its driver
 }
 
