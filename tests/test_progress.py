@@ -35,10 +35,35 @@ def test_progress_tells_jobs_and_passes_errors_on(capsys: pytest.CaptureFixture[
     assert "Reason:" not in shown
 
 
-def test_the_estimate_follows_the_pace() -> None:
-    assert progress.remaining(0, 10, 30.0) == ""
-    assert progress.remaining(5, 10, 30.0) == ", about 30 s left"
-    assert progress.remaining(1, 10, 60.0) == ", about 9 min left"
+def heard(*lines: tuple[float, str]) -> progress.Pace:
+    pace = progress.Pace(0.0)
+    for now, line in lines:
+        pace.hear(line, now)
+    return pace
+
+
+COUNTS = [
+    (0.0, "job    count"),
+    (0.0, "train      4"),
+    (0.0, "score     10"),
+    (0.0, "all        1"),
+    (0.0, "total     15"),
+]
+
+
+def test_the_estimate_follows_the_pace_of_each_rule() -> None:
+    begun = [(0.0, "Job 1: training a"), (0.0, "Job 2: training b")]
+    trained = [(30.0, "Finished jobid: 1 (Rule: train)"), (30.0, "Finished jobid: 2 (Rule: train)")]
+    assert heard(*COUNTS, *begun).remaining(20.0) == ""
+    # two at once: two trainings of 30 s; ten scores count like the only rule that is known, then as they are
+    assert heard(*COUNTS, *begun, *trained).remaining(30.0) == ", about 3 min left"
+    scored = [(30.0, "Job 3: scoring a"), (30.0, "Job 4: training c"), (32.0, "Finished jobid: 3 (Rule: score)")]
+    # left are 28 s and 30 s of training and nine scores of 2 s, two jobs at once
+    assert heard(*COUNTS, *begun, *trained, *scored).remaining(32.0) == ", about 38 s left"
+
+
+def test_no_estimate_in_the_first_moments() -> None:
+    assert heard((0.0, "Job 1: a"), (1.0, "Finished jobid: 1 (Rule: fetch)")).remaining(1.5) == ""
 
 
 def test_the_exit_status_is_the_workflows(monkeypatch: pytest.MonkeyPatch) -> None:

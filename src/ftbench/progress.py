@@ -11,9 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from statistics import fmean, median
 
 STEPS = re.compile(r"^(\d+) of (\d+) steps \(\d+%\) done")
-JOB = re.compile(r"^Job \d+: (.+)$")
+JOB = re.compile(r"^Job (\d+): (.+)$")
+ENDED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)")
+COUNT = re.compile(r"^(\w+) +(\d+)$")  # a line of the table of jobs before the first
 QUIET = re.compile(
     r"^(\[\w{3} \w{3} |Reason: |Job \d+: |Finished jobid|Select jobs|Execute \d+ jobs|\s*$"
     r"|\s+(input|output|reason|resources): )"
@@ -21,26 +24,51 @@ QUIET = re.compile(
 TELLING = re.compile(r"error|exception|fail|missing|lock|nothing to be done|tables from what exists", re.IGNORECASE)
 
 
-def remaining(done: int, total: int, seconds: float) -> str:
-    """The time left in words, from the pace so far; nothing while there is no pace."""
-    if done == 0 or seconds < 2:
-        return ""
-    left = seconds * (total - done) / done
-    return f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
+class Pace:
+    """How long jobs of each rule take, from what the workflow says, and how long those that are left will.
+
+    Trainings come first and are the longest: the mean of all jobs so far would promise too late an end. A rule of which
+    no job has ended counts as the median rule.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.started, self.left, self.spent = now, dict[str, int](), dict[str, list[float]]()
+        self.running: dict[str, float] = {}
+
+    def hear(self, text: str, now: float) -> None:
+        if match := COUNT.match(text):
+            if match[1] not in ("all", "total"):
+                self.left[match[1]] = int(match[2])
+        elif match := JOB.match(text):
+            self.running[match[1]] = now
+        elif (match := ENDED.match(text)) and match[1] in self.running:
+            self.spent.setdefault(match[2], []).append(now - self.running.pop(match[1]))
+            self.left[match[2]] = self.left.get(match[2], 1) - 1
+
+    def remaining(self, now: float) -> str:
+        """The time left in words; nothing in the first two seconds or before a job has ended."""
+        means = {rule: fmean(seconds) for rule, seconds in self.spent.items()}
+        if not means or now - self.started < 2:
+            return ""
+        begun = sum(now - start for start in self.running.values())
+        at_once = (sum(map(sum, self.spent.values())) + begun) / (now - self.started)
+        work = sum(count * means.get(rule, median(means.values())) for rule, count in self.left.items()) - begun
+        left = max(0.0, work) / max(at_once, 0.01)
+        return f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
 
 
 def follow(lines: Iterable[str], tty: bool) -> None:
     """Print progress from the workflow's output as it comes."""
-    started, job, telling = time.monotonic(), "", False
+    pace, job, telling = Pace(time.monotonic()), "", False
     width = 0
     for line in lines:
         text = line.rstrip("\n")
+        pace.hear(text, time.monotonic())
         if match := JOB.match(text):
-            job = match[1]
+            job = match[2]
             telling = False
         elif match := STEPS.match(text):
-            done, total = int(match[1]), int(match[2])
-            shown = f"{done} of {total} jobs{remaining(done, total, time.monotonic() - started)}  {job}"[:110]
+            shown = f"{match[1]} of {match[2]} jobs{pace.remaining(time.monotonic())}  {job}"[:110]
             print(f"\r{shown.ljust(width)}" if tty else shown, end="" if tty else "\n", flush=True)
             width = max(width, len(shown)) if tty else 0
         elif telling or TELLING.search(text):
