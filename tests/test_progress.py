@@ -60,6 +60,9 @@ def test_the_estimate_follows_the_pace_of_each_rule() -> None:
     scored = [(30.0, "Job 3: scoring a"), (30.0, "Job 4: training c"), (32.0, "Finished jobid: 3 (Rule: score)")]
     # left are 28 s and 30 s of training and nine scores of 2 s, two jobs at once
     assert heard(*COUNTS, *begun, *trained, *scored).remaining(32.0) == ", about 38 s left"
+    # a failed training runs no longer: 62 s of work in 31 s were two at once, and 78 s of it are left
+    failed = [(32.0, "Error in rule train:"), (32.0, "    jobid: 4")]
+    assert heard(*COUNTS, *begun, *trained, *scored, *failed).remaining(31.0) == ", about 39 s left"
 
 
 def test_no_estimate_in_the_first_moments() -> None:

@@ -16,6 +16,7 @@ from statistics import fmean, median
 STEPS = re.compile(r"^(\d+) of (\d+) steps \(\d+%\) done")
 JOB = re.compile(r"^Job (\d+): (.+)$")
 ENDED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)")
+FAILED = re.compile(r"^ +jobid: (\d+)$")  # in the lines about an error
 COUNT = re.compile(r"^(\w+) +(\d+)$")  # a line of the table of jobs before the first
 QUIET = re.compile(
     r"^(\[\w{3} \w{3} |Reason: |Job \d+: |Finished jobid|Select jobs|Execute \d+ jobs|\s*$"
@@ -44,6 +45,8 @@ class Pace:
         elif (match := ENDED.match(text)) and match[1] in self.running:
             self.spent.setdefault(match[2], []).append(now - self.running.pop(match[1]))
             self.left[match[2]] = self.left.get(match[2], 1) - 1
+        elif match := FAILED.match(text):
+            self.running.pop(match[1], None)
 
     def remaining(self, now: float) -> str:
         """The time left in words; nothing in the first two seconds or before a job has ended."""
