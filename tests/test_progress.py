@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from ftbench import progress
+from ftbench import made, progress
 
 WORKFLOW = """Building DAG of jobs...
 [Fri Nov 20 23:57:36 2026]
@@ -35,8 +37,8 @@ def test_progress_tells_jobs_and_passes_errors_on(capsys: pytest.CaptureFixture[
     assert "Reason:" not in shown
 
 
-def heard(*lines: tuple[float, str]) -> progress.Pace:
-    pace = progress.Pace(0.0)
+def heard(*lines: tuple[float, str], before: Mapping[str, float] | None = None) -> progress.Pace:
+    pace = progress.Pace(0.0, before or {})
     for now, line in lines:
         pace.hear(line, now)
     return pace
@@ -63,6 +65,17 @@ def test_the_estimate_follows_the_pace_of_each_rule() -> None:
     # a failed training runs no longer: 62 s of work in 31 s were two at once, and 78 s of it are left
     failed = [(32.0, "Error in rule train:"), (32.0, "    jobid: 4")]
     assert heard(*COUNTS, *begun, *trained, *scored, *failed).remaining(31.0) == ", about 39 s left"
+
+
+def test_the_estimate_knows_what_jobs_took_before(tmp_path: Path) -> None:
+    for cell, seconds in (("a", 3.0), ("b", 5.0)):
+        made.write(tmp_path / "study" / ".work", made.Made("score", cell, "", {}, seconds, "2026-01-01T00:00:00+00:00"))
+    before = progress.seconds_before(tmp_path)
+    assert before == {"score": 4.0}
+    begun = [(0.0, "Job 1: training a"), (30.0, "Finished jobid: 1 (Rule: train)")]
+    # one at a time: three trainings of 30 s and ten scores of 4 s
+    assert heard(*COUNTS, *begun, before={**before, "train": 10.0}).remaining(30.0) == ", about 2 min left"
+    assert progress.seconds_before(tmp_path / "nowhere") == {}
 
 
 def test_no_estimate_in_the_first_moments() -> None:

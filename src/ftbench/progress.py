@@ -10,8 +10,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from statistics import fmean, median
+
+from ftbench import made
 
 STEPS = re.compile(r"^(\d+) of (\d+) steps \(\d+%\) done")
 JOB = re.compile(r"^Job (\d+): (.+)$")
@@ -29,11 +32,13 @@ class Pace:
     """How long jobs of each rule take, from what the workflow says, and how long those that are left will.
 
     Trainings come first and are the longest: the mean of all jobs so far would promise too late an end. A rule of which
-    no job has ended counts as the median rule.
+    no job has ended takes what `before` says, else as long as the median rule.
     """
 
-    def __init__(self, now: float) -> None:
-        self.started, self.left, self.spent = now, dict[str, int](), dict[str, list[float]]()
+    def __init__(self, now: float, before: Mapping[str, float]) -> None:
+        self.started, self.before = now, before
+        self.left: dict[str, int] = {}
+        self.spent: dict[str, list[float]] = {}
         self.running: dict[str, float] = {}
 
     def hear(self, text: str, now: float) -> None:
@@ -50,9 +55,9 @@ class Pace:
 
     def remaining(self, now: float) -> str:
         """The time left in words; nothing in the first two seconds or before a job has ended."""
-        means = {rule: fmean(seconds) for rule, seconds in self.spent.items()}
-        if not means or now - self.started < 2:
+        if not self.spent or now - self.started < 2:
             return ""
+        means = {**self.before, **{rule: fmean(seconds) for rule, seconds in self.spent.items()}}
         begun = sum(now - start for start in self.running.values())
         at_once = (sum(map(sum, self.spent.values())) + begun) / (now - self.started)
         work = sum(count * means.get(rule, median(means.values())) for rule, count in self.left.items()) - begun
@@ -60,9 +65,18 @@ class Pace:
         return f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
 
 
+def seconds_before(results: Path) -> dict[str, float]:
+    """Mean seconds of a job of each stage, of those that were made in a folder of results before."""
+    found: dict[str, list[float]] = {}
+    for work in results.glob("*/.work"):
+        for past in made.read_all(work):
+            found.setdefault(past.stage, []).append(past.seconds)
+    return {stage: fmean(seconds) for stage, seconds in found.items()}
+
+
 def follow(lines: Iterable[str], tty: bool) -> None:
     """Print progress from the workflow's output as it comes."""
-    pace, job, telling = Pace(time.monotonic()), "", False
+    pace, job, telling = Pace(time.monotonic(), seconds_before(Path("results"))), "", False
     width = 0
     for line in lines:
         text = line.rstrip("\n")
