@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from ftbench import made
+from ftbench.status import duration
 
 STEPS = re.compile(r"^(\d+) of (\d+) steps \(\d+%\) done")
 JOB = re.compile(r"^Job (\d+): (.+)$")
@@ -42,6 +43,7 @@ class Pace:
         self.running: dict[str, float] = {}
 
     def hear(self, text: str, now: float) -> None:
+        """Take in one line of the workflow's output, at `now` in seconds."""
         if match := COUNT.match(text):
             if match[1] not in ("all", "total"):
                 self.left[match[1]] = int(match[2])
@@ -61,8 +63,7 @@ class Pace:
         begun = sum(now - start for start in self.running.values())
         at_once = (sum(map(sum, self.spent.values())) + begun) / (now - self.started)
         work = sum(count * means.get(rule, median(means.values())) for rule, count in self.left.items()) - begun
-        left = max(0.0, work) / max(at_once, 0.01)
-        return f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
+        return f", about {duration(max(0.0, work) / max(at_once, 0.01))} left"
 
 
 def seconds_before(results: Path) -> dict[str, float]:
