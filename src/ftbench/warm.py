@@ -137,16 +137,25 @@ def _work(connection: socket.socket, request: dict[str, Any], outputs: list[int]
 def serve(listener: socket.socket, parent: int) -> None:
     """Fork for every request until the workflow has ended and the last job with it."""
     jobs: dict[int, socket.socket] = {}
+    ended_jobs, told = socket.socketpair()  # a byte arrives whenever a job ends
+    for end in (ended_jobs, told):
+        end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler the byte is not written
+    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     while os.getppid() == parent or jobs:
-        ready, _, _ = select.select([listener] if os.getppid() == parent else [], [], [], 0.05 if jobs else 1.0)
-        if ready:
+        wanted = [ended_jobs, listener] if os.getppid() == parent else [ended_jobs]
+        ready, _, _ = select.select(wanted, [], [], 1.0)
+        if ended_jobs in ready:
+            ended_jobs.recv(4096)
+        if listener in ready:
             connection, _ = listener.accept()
             header, outputs, _, _ = socket.recv_fds(connection, HEADER.size, 2)
             request = json.loads(_read(connection, HEADER.unpack(header)[0]))
             process = os.fork()
             if process == 0:
-                listener.close()
-                for other in jobs.values():
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for other in (listener, ended_jobs, told, *jobs.values()):
                     other.close()
                 _work(connection, request, outputs)
             for descriptor in outputs:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ftbench.training.examples import Encoded
 
 POOL = 50  # batches' worth of shuffled rows that are sorted by length together, at most
-POOLS = 4  # pools an epoch is made of, at least: sorting a small set as a whole would make its batches uniform
+POOLS = 2  # pools an epoch is made of, at least: a small set sorted as a whole would have the same batches every time
 
 
 @dataclass(frozen=True)
