@@ -1,13 +1,17 @@
-"""How rows are divided into batches: every row once, little padding, and not the same neighbours in every epoch."""
+"""How rows are divided into batches: every row once, little padding, and in training not the same neighbours in every
+epoch."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
+import torch
 
+from ftbench.training import inference
 from ftbench.training.batches import epoch_order
+from ftbench.training.inference import length_batches
 
 BATCH = 16
 
@@ -48,3 +52,34 @@ def test_the_batches_of_a_small_set_differ_between_epochs() -> None:
     first, second = (neighbours(epoch_order(lengths, BATCH, "length", 0, epoch)) for epoch in (0, 1))
     assert len(first & second) < len(first) / 2
     assert first == neighbours(epoch_order(lengths, BATCH, "length", 0, 0))
+
+
+def cost(batches: list[np.ndarray], lengths: np.ndarray) -> int:
+    return sum(len(batch) * int(lengths[batch].max()) + inference.CPU_START for batch in batches)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_division_of_rows_without_gradients_costs_less(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    most, place = 40, torch.device("cpu")
+    monkeypatch.setattr(inference, "CPU_TOKENS", most)
+    monkeypatch.setattr(inference, "CPU_START", 1 + 3 * seed)
+    lengths = np.random.default_rng(seed).integers(1, 50, 9)  # some alone have more tokens than a batch may
+    found = length_batches(lengths, place)
+    assert sorted(np.concatenate(found)) == list(range(9))
+    assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= most for batch in found)
+    order = np.argsort(lengths)
+    divisions = [np.split(order, np.flatnonzero(cuts) + 1) for cuts in product([0, 1], repeat=8)]
+    allowed = [d for d in divisions if all(len(b) == 1 or len(b) * lengths[b].max() <= most for b in d)]
+    assert cost(found, lengths) == min(cost(division, lengths) for division in allowed)
+
+
+def test_no_rows_are_no_batches() -> None:
+    assert length_batches(np.zeros(0, dtype=np.int64), torch.device("cpu")) == []
+
+
+def test_a_gpu_takes_large_batches_in_multiples_of_eight() -> None:
+    lengths = lengths_of(20_000)
+    found = length_batches(lengths, torch.device("cuda"))
+    assert sorted(np.concatenate(found)) == list(range(20_000))
+    assert max(len(batch) * -(-int(lengths[batch].max()) // 8) * 8 for batch in found) <= inference.GPU_TOKENS
+    assert len(found) < 2 * -(-int(lengths.sum()) // inference.GPU_TOKENS)

@@ -99,7 +99,7 @@ def likelihoods(
     wanted = [np.array([position]) for each in asked for position in each] if alone else [e for e in asked if len(e)]
     sums = np.zeros(len(data))
     model.eval()
-    waiting = list(length_batches(data.lengths[rows], place))[::-1] if len(rows) else []
+    waiting = length_batches(data.lengths[rows], place)[::-1]
     with torch.inference_mode():
         while waiting:
             chosen = waiting.pop()

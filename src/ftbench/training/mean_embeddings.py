@@ -39,7 +39,7 @@ def mean_states(model: torch.nn.Module, data: Encoded, place: torch.device) -> n
 
     found = np.zeros((len(data), int(model.config.hidden_size)), dtype=np.float32)  # type: ignore[union-attr,arg-type]
     with torch.inference_mode():
-        for rows in length_batches(data.lengths, place) if len(data) else ():
+        for rows in length_batches(data.lengths, place):
             inputs = collate(data, rows, place).inputs
             states = model(**inputs).last_hidden_state.float()
             mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
