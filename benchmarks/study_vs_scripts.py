@@ -28,6 +28,7 @@ SETS = {
     "counterfactual": ("snli_counterfactual", "stress"),
 }
 RATES = (2e-5, 5e-5, 1e-4)
+SELECT_ROWS = 100  # of the set that a choice would be made on; both score it
 
 
 def study(options: argparse.Namespace) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
         "tasks": {
             "nli": {
                 "train": {"dataset": "snli", "rows": options.rows},
-                "select": {"rows": 100},
+                "select": {"rows": SELECT_ROWS},
                 "evaluate": {
                     name: {"dataset": dataset, "role": role, "rows": options.evaluation_rows}
                     for name, (dataset, role) in SETS.items()
@@ -76,6 +77,7 @@ def run_scripts(folder: Path, snapshot: Path, data: Path, options: argparse.Name
     line += ["--train", str(data / "snli" / "train.parquet"), "--rows", str(options.rows)]
     line += ["--evaluate", *(str(data / dataset / "test.parquet") for dataset, _ in SETS.values())]
     line += ["--evaluation-rows", str(options.evaluation_rows)]
+    line += ["--select", str(data / "snli" / "validation.parquet"), "--select-rows", str(SELECT_ROWS)]
     loop = (
         "set -e\n"
         f"for seed in {' '.join(map(str, range(options.seeds)))}; do\n"

@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--evaluate", type=Path, nargs="+", required=True)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--evaluation-rows", type=int, required=True)
+    parser.add_argument("--select", type=Path, required=True)
+    parser.add_argument("--select-rows", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -68,9 +70,10 @@ def main() -> None:
         compute_metrics=lambda found: {"accuracy": float((np.argmax(found.predictions, -1) == found.label_ids).mean())},
     )
     trainer.train()
+    sets = dict.fromkeys(options.evaluate, options.evaluation_rows) | {options.select: options.select_rows}
     scores = {
-        f"{file.parent.name}/{file.stem}": trainer.evaluate(rows(file, options.evaluation_rows))["eval_accuracy"]
-        for file in options.evaluate
+        f"{file.parent.name}/{file.stem}": trainer.evaluate(rows(file, count))["eval_accuracy"]
+        for file, count in sets.items()
     }
     trainer.save_model()
     (options.output / "scores.json").write_text(json.dumps(scores, indent=1))
