@@ -138,8 +138,7 @@ def serve(listener: socket.socket, parent: int) -> None:
     """Fork for every request until the workflow has ended and the last job with it."""
     jobs: dict[int, socket.socket] = {}
     ended_jobs, told = socket.socketpair()  # a byte arrives whenever a job ends
-    for end in (ended_jobs, told):
-        end.setblocking(False)
+    told.setblocking(False)  # as Python asks of it
     signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler the byte is not written
     signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     while os.getppid() == parent or jobs:
